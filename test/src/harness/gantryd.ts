@@ -1,0 +1,135 @@
+/** A gantryd of the test's own: its own root, state directory and socket; can be killed and started again. */
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { openSync, closeSync, readFileSync, mkdirSync } from 'node:fs';
+import { connect } from 'node:net';
+import path from 'node:path';
+import { run, until } from './command.ts';
+import type { CommandOptions, CommandResult } from './command.ts';
+import { checkout } from './scratch.ts';
+
+/** Something that listens on a containerd socket. */
+export interface Daemon {
+  readonly name: string;
+  readonly address: string;
+  readonly pid: number;
+  start(env?: Readonly<Record<string, string>>): Promise<void>;
+  /** SIGTERM and wait. */
+  stop(): Promise<void>;
+  /** SIGKILL and wait. */
+  kill(): Promise<void>;
+  log(): string;
+}
+
+function answers(address: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(address);
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => resolve(false));
+  });
+}
+
+/** A daemon process started by a command line, ready when its socket accepts. */
+export class DaemonProcess implements Daemon {
+  readonly name: string;
+  readonly address: string;
+  readonly #command: readonly string[];
+  readonly #logFile: string;
+  #child: ChildProcess | undefined;
+  #exited: Promise<void> = Promise.resolve();
+
+  constructor(name: string, address: string, command: readonly string[], logFile: string) {
+    this.name = name;
+    this.address = address;
+    this.#command = command;
+    this.#logFile = logFile;
+  }
+
+  get pid(): number {
+    return this.#child?.pid ?? 0;
+  }
+
+  async start(env: Readonly<Record<string, string>> = {}): Promise<void> {
+    const [file = '', ...args] = this.#command;
+    const log = openSync(this.#logFile, 'a');
+    const child = spawn(file, args, { stdio: ['ignore', log, log], env: { ...process.env, ...env } });
+    closeSync(log);
+    let ended = false;
+    this.#child = child;
+    this.#exited = new Promise((resolve) => {
+      child.once('exit', () => {
+        ended = true;
+        resolve();
+      });
+    });
+    await until(`${this.name} to answer on its socket`, async () => {
+      if (ended) throw new Error(`${this.name} ended at its start:\n${this.log()}`);
+      return answers(this.address);
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#child?.kill('SIGTERM');
+    await Promise.race([
+      this.#exited,
+      new Promise((_resolve, reject) => {
+        setTimeout(() => reject(new Error(`${this.name} did not end within 15 s of SIGTERM`)), 15_000).unref();
+      }),
+    ]);
+    this.#child = undefined;
+  }
+
+  async kill(): Promise<void> {
+    this.#child?.kill('SIGKILL');
+    await this.#exited;
+    this.#child = undefined;
+  }
+
+  /** Resolves when the process has ended by itself (a failpoint that kills it, say). */
+  async ended(): Promise<void> {
+    await this.#exited;
+    this.#child = undefined;
+  }
+
+  log(): string {
+    return readFileSync(this.#logFile, 'utf8');
+  }
+}
+
+/** A gantryd below `dir`; not started yet. */
+export function gantryd(
+  dir: string,
+  extraArgs: readonly string[] = [],
+): DaemonProcess & { root: string; state: string } {
+  const root = path.join(dir, 'root');
+  const state = path.join(dir, 'state');
+  const address = path.join(dir, 'g.sock');
+  const bin = path.join(checkout, 'packages/supervisor/bin/gantryd.js');
+  const command = [process.execPath, bin, '--root', root, '--state', state, '--address', address, ...extraArgs];
+  mkdirSync(dir, { recursive: true });
+  return Object.assign(new DaemonProcess('gantryd', address, command, path.join(dir, 'gantryd.log')), { root, state });
+}
+
+/** Debian's ctr on a socket and in a namespace. */
+export function ctr(
+  daemon: Pick<Daemon, 'address'>,
+  namespace: string,
+  args: readonly string[],
+  options: CommandOptions = {},
+): Promise<CommandResult> {
+  return run('ctr', ['-a', daemon.address, '-n', namespace, ...args], options);
+}
+
+/** Our own command line on a socket and in a namespace. */
+export function gantry(
+  daemon: Pick<Daemon, 'address'>,
+  namespace: string,
+  args: readonly string[],
+  options: CommandOptions = {},
+): Promise<CommandResult> {
+  const bin = path.join(checkout, 'packages/cli/bin/gantry.js');
+  return run(process.execPath, [bin, '-a', daemon.address, '-n', namespace, ...args], options);
+}

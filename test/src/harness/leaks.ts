@@ -1,0 +1,89 @@
+/**
+ * The leak check: what a run left behind on the host. Everything is found by markers (the run's temporary directory
+ * and its namespaces), so that it never confuses the run's own things with those of anybody else on the machine.
+ */
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import path from 'node:path';
+
+function readText(file: string): string {
+  try {
+    return readFileSync(file, 'latin1');
+  } catch {
+    return ''; // the process ended meanwhile, or the file is not for us
+  }
+}
+
+function readLink(file: string): string {
+  try {
+    return readlinkSync(file);
+  } catch {
+    return '';
+  }
+}
+
+function list(dir: string): string[] {
+  try {
+    return readdirSync(dir);
+  } catch {
+    return [];
+  }
+}
+
+const marked = (text: string, markers: readonly string[]): boolean => markers.some((mark) => text.includes(mark));
+
+/** Living processes that carry a marker in their command line, directory, cgroup or environment. */
+export function processesWith(markers: readonly string[]): string[] {
+  const found: string[] = [];
+  for (const pid of list('/proc')) {
+    if (!/^\d+$/.test(pid) || Number(pid) === process.pid) continue;
+    const stat = readText(`/proc/${pid}/stat`);
+    if (stat === '' || /\) [ZX] /.test(stat)) continue;
+    const commandLine = readText(`/proc/${pid}/cmdline`).replaceAll('\0', ' ').trim();
+    const places = [
+      commandLine,
+      readLink(`/proc/${pid}/cwd`),
+      readText(`/proc/${pid}/cgroup`),
+      readText(`/proc/${pid}/environ`),
+    ];
+    if (places.some((text) => marked(text, markers))) found.push(`process ${pid}: ${commandLine.slice(0, 200)}`);
+  }
+  return found;
+}
+
+function mountsWith(markers: readonly string[]): string[] {
+  const lines = readText('/proc/self/mountinfo').split('\n');
+  return lines.filter((line) => marked(line, markers)).map((line) => `mount ${line}`);
+}
+
+function cgroupsWith(markers: readonly string[], dir = '/sys/fs/cgroup', depth = 4): string[] {
+  const found: string[] = [];
+  for (const name of list(dir)) {
+    const full = path.join(dir, name);
+    if (marked(name, markers)) found.push(`cgroup ${full}`);
+    else if (depth > 0 && !name.includes('.')) found.push(...cgroupsWith(markers, full, depth - 1));
+  }
+  return found;
+}
+
+/** Directories where ctr and gantry put a run's fifos, and where named network namespaces live. */
+const sharedDirectories = ['/run/containerd/fifo', '/run/gantry/fifo', '/run/netns'];
+
+export interface HostState {
+  readonly entries: readonly string[];
+}
+
+/** What is in the shared directories before a run; compare with `leaks` after it. */
+export function hostState(): HostState {
+  return { entries: sharedDirectories.flatMap((dir) => list(dir).map((name) => path.join(dir, name))) };
+}
+
+/** Everything with a marker that is still there, one line each; empty when nothing leaked. */
+export function leaks(before: HostState, markers: readonly string[]): string[] {
+  const fresh = hostState().entries.filter((entry) => !before.entries.includes(entry));
+  return [
+    ...processesWith(markers),
+    ...mountsWith(markers),
+    ...cgroupsWith(markers),
+    ...fresh.map((entry) => `left over ${entry}`),
+  ];
+}

@@ -1,0 +1,26 @@
+/** Debian's containerd with runc, started by the test with its own root, state and socket: the judge. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { DaemonProcess } from './gantryd.ts';
+
+/** A stock containerd below `dir`, without CRI; not started yet. */
+export function stockContainerd(dir: string): DaemonProcess {
+  mkdirSync(dir, { recursive: true });
+  const address = path.join(dir, 'c.sock');
+  const config = path.join(dir, 'config.toml');
+  writeFileSync(
+    config,
+    [
+      'version = 2',
+      `root = "${path.join(dir, 'root')}"`,
+      `state = "${path.join(dir, 'state')}"`,
+      'disabled_plugins = ["io.containerd.grpc.v1.cri"]',
+      '[grpc]',
+      `  address = "${address}"`,
+      '[plugins."io.containerd.internal.v1.opt"]',
+      `  path = "${path.join(dir, 'opt')}"`,
+      '',
+    ].join('\n'),
+  );
+  return new DaemonProcess('containerd', address, ['containerd', '--config', config], path.join(dir, 'containerd.log'));
+}
