@@ -4,3 +4,4 @@ export * from './harness/leaks.ts';
 export * from './harness/scratch.ts';
 export * from './harness/stock.ts';
 export * from './harness/tarball.ts';
+export * from './harness/pair.ts';

@@ -1,0 +1,141 @@
+/**
+ * Two daemons side by side, Debian's containerd and gantryd, each with its own root, socket and namespace: the same
+ * command goes to both and what comes back is compared, modulo ids, times and places.
+ */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import type t from 'tap';
+import { run, runOnTerminal } from './command.ts';
+import type { CommandOptions, CommandResult } from './command.ts';
+import { gantryd } from './gantryd.ts';
+import type { DaemonProcess } from './gantryd.ts';
+import { hostState, leaks } from './leaks.ts';
+import { removeScratch, scratchDirectory, scratchNamespace } from './scratch.ts';
+import { stockContainerd } from './stock.ts';
+import { ociArchive } from './tarball.ts';
+
+/** One of the two, with what a command line needs to know of it. */
+export interface Side {
+  readonly daemon: DaemonProcess;
+  readonly namespace: string;
+  readonly dir: string;
+}
+
+/** The words of a command, the same for both or made for each side. */
+export type Words = readonly string[] | ((side: Side) => readonly string[]);
+
+export interface PairOptions extends CommandOptions {
+  /** Runs ctr under a pseudo terminal. */
+  readonly terminal?: boolean;
+  /** Further rewriting of what was printed, after the general one. */
+  readonly normalize?: (text: string) => string;
+}
+
+export interface PairResult {
+  readonly stock: CommandResult;
+  readonly ours: CommandResult;
+}
+
+const rewrites: readonly (readonly [RegExp, string])[] = [
+  [/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)/g, 'TIME'],
+  [/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ \+0000 UTC/g, 'TIME'],
+  [/Less than a second|About a minute|\d+ (seconds?|minutes?)( ago)?/g, 'AGE'],
+  [/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g, 'UUID'],
+  [/extract-\d+-[\w-]{4}/g, 'extract-ID'],
+  [/snapshots\/\d+\//g, 'snapshots/N/'],
+  [
+    /\/tmp\/gt-\w+\/(a|b)\/(root\/io\.containerd\.snapshotter\.v1\.overlayfs|root\/snapshots\/overlayfs)/g,
+    'SNAPSHOTTER',
+  ],
+  [/\/tmp\/gt-\w+\/(a|b)\//g, 'DIR/'],
+  [/(\r?\n|^)elapsed: .*/g, ''],
+  [/[ \t]+/g, ' '],
+  [/ $/gm, ''],
+];
+
+/** Text that two daemons must agree on. */
+export function normalize(text: string, side: Side): string {
+  let out = text.replaceAll(side.namespace, 'NAMESPACE');
+  for (const [pattern, replacement] of rewrites) out = out.replace(pattern, replacement);
+  return out;
+}
+
+export class Pair {
+  readonly stock: Side;
+  readonly ours: Side;
+  readonly dir: string;
+  readonly #before = hostState();
+
+  constructor() {
+    this.dir = scratchDirectory();
+    const a = path.join(this.dir, 'a');
+    const b = path.join(this.dir, 'b');
+    for (const dir of [a, b]) mkdirSync(dir);
+    this.stock = { daemon: stockContainerd(a), namespace: scratchNamespace('a'), dir: a };
+    // The comparison itself can be tried: with this set, a second stock containerd stands in for gantryd.
+    const daemon = process.env['GANTRY_TEST_THE_TEST'] === '1' ? stockContainerd(b) : gantryd(b);
+    this.ours = { daemon, namespace: scratchNamespace('b'), dir: b };
+  }
+
+  /** The busybox image as an archive both can import. */
+  get archive(): string {
+    return path.join(this.dir, 'box.tar');
+  }
+
+  async start(): Promise<void> {
+    writeFileSync(this.archive, ociArchive());
+    await Promise.all([this.stock.daemon.start(), this.ours.daemon.start()]);
+  }
+
+  async ctr(side: Side, words: Words, options: PairOptions = {}): Promise<CommandResult> {
+    const list = typeof words === 'function' ? words(side) : words;
+    const args = ['-a', side.daemon.address, '-n', side.namespace, ...list];
+    const result = await (options.terminal ? runOnTerminal : run)('ctr', args, options);
+    const clean = (text: string): string => {
+      const general = normalize(text, side);
+      return options.normalize === undefined ? general : options.normalize(general);
+    };
+    return { code: result.code, stdout: clean(result.stdout), stderr: clean(result.stderr) };
+  }
+
+  /** Sends one command to both, stock first. */
+  async both(words: Words, options: PairOptions = {}): Promise<PairResult> {
+    const stock = await this.ctr(this.stock, words, options);
+    const ours = await this.ctr(this.ours, words, options);
+    return { stock, ours };
+  }
+
+  /** Stops both; what gantry left on the host, one line each. */
+  async stop(): Promise<string[]> {
+    await Promise.all([this.stock.daemon.stop(), this.ours.daemon.stop()]);
+    const left = leaks(this.#before, [this.ours.dir, this.ours.namespace]);
+    for (const root of [
+      'cpu',
+      'cpuacct',
+      'cpuset',
+      'memory',
+      'devices',
+      'freezer',
+      'blkio',
+      'pids',
+      'systemd',
+      'unified',
+    ])
+      await run('rmdir', [`/sys/fs/cgroup/${root}/${this.stock.namespace}`]); // what the peer leaves is ours to remove
+    removeScratch(this.dir);
+    return left;
+  }
+}
+
+/** A function that sends a command to both daemons and checks that they say the same; resolves to gantryd's result. */
+export function comparer(
+  test: Pick<typeof t, 'same'>,
+  pair: Pair,
+): (words: Words, options?: PairOptions) => Promise<CommandResult> {
+  return async (words, options = {}) => {
+    const title = typeof words === 'function' ? words(pair.ours).join(' ') : words.join(' ');
+    const { stock, ours } = await pair.both(words, options);
+    test.same(ours, stock, `ctr ${title}`);
+    return ours;
+  };
+}
