@@ -12,7 +12,6 @@ t.test('ctr prints the same for metadata commands', { skip, timeout: 300_000 }, 
   await pair.start();
 
   t.test('version and plugins', async (t) => {
-    const same = comparer(t, pair);
     const { stock, ours } = await pair.both(['version']);
     t.equal(ours.code, stock.code);
     t.match(ours.stdout, /Server:\n Version: \S+\n Revision: \S*\n UUID: UUID/);
