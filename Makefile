@@ -1,27 +1,49 @@
 # The targets a newcomer needs are `make run` and `make test`; `make help` lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-NODE := node
-BIN := node_modules/.bin
 PREFIX ?= /usr/local
+BIN := node_modules/.bin
 
-.PHONY: help setup build run test test-unit check lint format wire bench test-vm install clean
+.PHONY: help setup build run test test-unit test-vm check lint format install clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## installs what is missing (Debian packages as root, npm packages)
-	@scripts/setup.sh
+setup:
+	@scripts/setup.sh run
 
-build: setup ## compiles everything
-	@$(NODE) packages/api/build/generate.mjs
+build: setup ## compiles everything (TypeScript only, nothing native)
+	@node packages/api/build/generate.mjs
 	@$(BIN)/tsc -b
 
-lint: ## oxlint and the formatter's check
-	@$(BIN)/oxlint --deny-warnings && $(BIN)/oxfmt --check
+run: build ## shows a container's whole life on a gantryd of its own
+	@node test/dist/demo.js
+
+test: ## every test; ends with "N passed, N failed"
+	@scripts/setup.sh test
+	@$(MAKE) --no-print-directory build
+	@node scripts/test.mjs
+
+test-unit: build ## the tests beside the sources
+	@node scripts/test.mjs --unit
+
+test-vm: ## the part of the suite that needs pure cgroup v2, in a small virtual machine
+	@scripts/setup.sh test
+	@$(MAKE) --no-print-directory build
+	@test/vm/run-vm.sh
+
+check: build lint ## types, lint, format, import walls
+	@node scripts/test.mjs style
+
+lint:
+	@$(BIN)/oxlint --deny-warnings
+	@$(BIN)/oxfmt --check
 
 format: ## formats the sources
 	@$(BIN)/oxfmt
+
+install: build ## installs gantryd, gantry and the shim below PREFIX (/usr/local)
+	@scripts/install.sh "$(DESTDIR)$(PREFIX)"
 
 clean: ## removes what the build made
 	@rm -rf packages/*/dist runtime/dist shim/dist test/dist packages/api/src/gen

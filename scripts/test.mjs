@@ -26,7 +26,11 @@ function testFilesBelow(dir) {
 
 const chosen = (files) =>
   files.filter((file) => filters.length === 0 || filters.some((part) => file.includes(part))).toSorted();
-const rooms = [...readdirSync(path.join(top, 'packages')).map((name) => path.join('packages', name)), 'runtime', 'shim'];
+const rooms = [
+  ...readdirSync(path.join(top, 'packages')).map((name) => path.join('packages', name)),
+  'runtime',
+  'shim',
+];
 const unit = wants('unit') ? chosen(rooms.flatMap((room) => testFilesBelow(path.join(top, room, 'dist')))) : [];
 const integration = wants('integration') ? chosen(testFilesBelow(path.join(top, 'test/dist'))) : [];
 
@@ -101,5 +105,7 @@ async function runAll(files, atOnce) {
 await runAll(unit, Math.min(2, availableParallelism()));
 await runAll(integration, 1);
 if (skipped.length > 0) console.log(`\nskipped:\n${skipped.map((line) => `  ${line}`).join('\n')}\n`);
-console.log(`${totals.passed} passed, ${totals.failed} failed${totals.skipped > 0 ? `, ${totals.skipped} skipped` : ''}`);
+console.log(
+  `${totals.passed} passed, ${totals.failed} failed${totals.skipped > 0 ? `, ${totals.skipped} skipped` : ''}`,
+);
 process.exitCode = totals.failed === 0 ? 0 : 1;
