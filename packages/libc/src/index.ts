@@ -1,1 +1,10 @@
-export {};
+export * from './constants.ts';
+export * from './devices.ts';
+export { errnoDescription, errnoName, errnoNumber } from './errno.ts';
+export * from './event-loop.ts';
+export { heapSweep } from './heap-sweep.ts';
+export * from './linux.ts';
+export { addressOf, preload } from './native.ts';
+export * from './process-stat.ts';
+export * from './syscall-error.ts';
+export type * from './syscalls.ts';

@@ -1,0 +1,155 @@
+/** Making, replacing, ending, awaiting and signalling processes. */
+import { CLONE_VM, WNOHANG } from '../constants/clone.ts';
+import { SIGCHLD, SIGNAL_MAX, signals } from '../constants/signals.ts';
+import { heapSweep } from '../heap-sweep.ts';
+import { addressOf, check, cString, declare, failure, interrupted } from '../native.ts';
+import { EINVAL } from '../errno.ts';
+import { NR } from '../syscall-numbers.ts';
+import type { ProcessCalls, WaitResult } from '../syscalls.ts';
+
+const c = declare('glibc', {
+  getpid: 'int getpid(void)',
+  // pid_t fork(void)
+  fork: 'int fork(void)',
+  // void _exit(int status)
+  _exit: 'void _exit(int status)',
+  // pid_t wait4(pid_t pid, int *wstatus, int options, struct rusage *rusage); wstatus is ours, 4 bytes; rusage null
+  wait4: 'int wait4(int pid, void *wstatus, int options, void *rusage)',
+  kill: 'int kill(int pid, int sig)',
+  setsid: 'int setsid(void)',
+  setpgid: 'int setpgid(int pid, int pgid)',
+  // int execve(const char *path, char *const argv[], char *const envp[]); the arrays and their strings are ours
+  execve: 'int execve(const char *path, void *argv, void *envp)',
+  // long syscall(SYS_gettid)
+  gettid: 'long syscall(long nr)',
+  // long syscall(SYS_clone, flags, stack, parent_tid, child_tid, tls): all pointers null
+  clone: 'long syscall(long nr, ulong flags, void *stack, void *ptid, void *ctid, void *tls)',
+  // long syscall(SYS_pidfd_open, pid_t pid, unsigned flags)
+  pidfdOpen: 'long syscall(long nr, int pid, uint flags)',
+  // long syscall(SYS_pidfd_send_signal, int pidfd, int sig, siginfo_t *info, unsigned flags); info null
+  pidfdSendSignal: 'long syscall(long nr, int pidfd, int sig, void *info, uint flags)',
+  // long syscall(SYS_rt_sigaction, int sig, const struct sigaction *act, struct sigaction *old, size_t sigsetsize)
+  sigaction: 'long syscall(long nr, int sig, void *act, void *old, size_t size)',
+  // long syscall(SYS_rt_sigprocmask, int how, const sigset_t *set, sigset_t *old, size_t sigsetsize)
+  sigprocmask: 'long syscall(long nr, int how, void *set, void *old, size_t size)',
+});
+
+const SIG_SETMASK = 2;
+const SIGSET_BYTES = 8;
+const status = Buffer.alloc(4);
+/** The kernel's struct sigaction: handler, flags, restorer, mask. All zero is SIG_DFL; handler 1 is SIG_IGN. */
+const defaultAction = Buffer.alloc(32);
+const ignoreAction = Buffer.alloc(32);
+ignoreAction.writeUInt8(1);
+const emptySignalSet = Buffer.alloc(SIGSET_BYTES);
+
+function setAction(signal: number, action: Buffer): void {
+  check(c.sigaction(NR.rt_sigaction, signal, action, null, SIGSET_BYTES), 'rt_sigaction', `signal ${signal}`);
+}
+
+/** A NULL-terminated array of C strings in two Buffers; both must be held until the call that reads them. */
+function stringArray(values: readonly string[]): { readonly strings: Buffer; readonly pointers: Buffer } {
+  const encoded = values.map((value) => Buffer.from(`${cString(value, 'execve') as string}\0`));
+  const strings = Buffer.concat([...encoded, Buffer.alloc(1)]);
+  const pointers = Buffer.alloc((values.length + 1) * 8);
+  let address = addressOf(strings);
+  for (const [index, bytes] of encoded.entries()) {
+    pointers.writeBigUInt64LE(address, index * 8);
+    address += BigInt(bytes.length);
+  }
+  return { strings, pointers };
+}
+
+function waitResult(pid: number): WaitResult {
+  const value = status.readInt32LE();
+  const signal = value & 0x7f;
+  return { pid, signal, exitStatus: signal === 0 ? (value >> 8) & 0xff : 128 + signal };
+}
+
+export const processCalls: Pick<
+  ProcessCalls,
+  | 'getpid'
+  | 'gettid'
+  | 'fork'
+  | 'clone'
+  | 'execve'
+  | 'exitNow'
+  | 'wait4'
+  | 'kill'
+  | 'pidfdOpen'
+  | 'pidfdSendSignal'
+  | 'setsid'
+  | 'setpgid'
+  | 'resetSignals'
+  | 'ignoreSignal'
+> = {
+  getpid: () => c.getpid(),
+  gettid: () => c.gettid(NR.gettid),
+
+  fork() {
+    // Resolved now: the child must find what it will leave by even when nothing else was ever used.
+    void c._exit;
+    heapSweep();
+    return check(c.fork(), 'fork', '');
+  },
+
+  clone(flags) {
+    const all = flags >>> 0;
+    // With shared memory and no stack of its own the child would overwrite its parent's.
+    if ((all & CLONE_VM) !== 0) throw failure('clone', EINVAL, 'CLONE_VM');
+    void c._exit;
+    heapSweep();
+    return check(c.clone(NR.clone, all + SIGCHLD, null, null, null, null), 'clone', `flags 0x${all.toString(16)}`);
+  },
+
+  execve(path, argv, env) {
+    const args = stringArray(argv);
+    const environment = stringArray(env);
+    const result = c.execve(cString(path, 'execve'), args.pointers, environment.pointers);
+    check(result, 'execve', path);
+    // Naming the strings here keeps them from being collected while only their addresses are known.
+    throw new Error(`unreachable: execve returned, ${args.strings.length + environment.strings.length} bytes`);
+  },
+
+  exitNow(code) {
+    c._exit(code & 0xff);
+    throw new Error('unreachable: _exit returned');
+  },
+
+  wait4(pid, options) {
+    let result: number;
+    do result = c.wait4(pid, status, options, null);
+    while (interrupted(result));
+    check(result, 'wait4', `pid ${pid}`);
+    return result === 0 && (options & WNOHANG) !== 0 ? undefined : waitResult(result);
+  },
+
+  kill(pid, signal) {
+    check(c.kill(pid, signal), 'kill', `pid ${pid}`);
+  },
+
+  pidfdOpen: (pid) => check(c.pidfdOpen(NR.pidfd_open, pid, 0), 'pidfd_open', `pid ${pid}`),
+
+  pidfdSendSignal(pidfd, signal) {
+    check(c.pidfdSendSignal(NR.pidfd_send_signal, pidfd, signal, null, 0), 'pidfd_send_signal', pidfd);
+  },
+
+  setsid: () => check(c.setsid(), 'setsid', ''),
+
+  setpgid(pid, pgid) {
+    check(c.setpgid(pid, pgid), 'setpgid', `pid ${pid}`);
+  },
+
+  resetSignals() {
+    // By system call and not by glibc's function, which refuses the two signals it keeps for itself (32, 33); an
+    // inherited SIG_IGN on them would pass through execve.
+    for (let signal = 1; signal <= SIGNAL_MAX; signal++) {
+      if (signal !== signals['SIGKILL'] && signal !== signals['SIGSTOP']) setAction(signal, defaultAction);
+    }
+    check(c.sigprocmask(NR.rt_sigprocmask, SIG_SETMASK, emptySignalSet, null, SIGSET_BYTES), 'rt_sigprocmask', '');
+  },
+
+  ignoreSignal(signal, ignore) {
+    setAction(signal, ignore ? ignoreAction : defaultAction);
+  },
+};
