@@ -1,1 +1,9 @@
-export {};
+export * from './image/digest.ts';
+export * from './image/documents.ts';
+export * from './image/media-types.ts';
+export * from './runtime/linux.ts';
+export * from './runtime/process.ts';
+export * from './runtime/resources.ts';
+export * from './runtime/seccomp.ts';
+export * from './runtime/spec.ts';
+export * from './runtime/state.ts';
