@@ -1,7 +1,12 @@
 export * from './image/digest.ts';
 export * from './image/documents.ts';
 export * from './image/media-types.ts';
+export * from './runtime/defaults.ts';
+export * from './runtime/integers.ts';
 export * from './runtime/linux.ts';
+export { parseProcess } from './runtime/parse-process.ts';
+export { parseLinuxResources } from './runtime/parse-resources.ts';
+export { parseSpec } from './runtime/parse-spec.ts';
 export * from './runtime/process.ts';
 export * from './runtime/resources.ts';
 export * from './runtime/seccomp.ts';
