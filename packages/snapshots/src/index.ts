@@ -1,1 +1,2 @@
-export {};
+export type * from './snapshot.ts';
+export type * from './snapshotter.ts';

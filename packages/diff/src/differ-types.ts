@@ -1,0 +1,44 @@
+/** What the differ is asked and answers. Shared by the supervisor's side (differ.ts) and the worker. */
+
+/** One step of making a snapshot's tree appear; the same shape as a snapshotter's mounts. */
+export interface DiffMount {
+  readonly type: string;
+  readonly source: string;
+  readonly target?: string;
+  readonly options: readonly string[];
+}
+
+export interface ApplyRequest {
+  /** The blob's file; read by the worker. */
+  readonly blobPath: string;
+  readonly mediaType: string;
+  /** The blob's digest; what is read must have it. */
+  readonly digest: string;
+  /** The blob's size in bytes; checked when given. */
+  readonly size?: bigint;
+  /** Where to apply: one writable tree. */
+  readonly mounts: readonly DiffMount[];
+  /** syncfs(2) afterwards. */
+  readonly syncFs?: boolean;
+}
+
+export interface CompareRequest {
+  readonly left: readonly DiffMount[];
+  readonly right: readonly DiffMount[];
+  /** '' is gzip'ed tar. */
+  readonly mediaType: string;
+  /** Seconds since the epoch; later modification times are set to it. */
+  readonly sourceDateEpoch?: bigint;
+}
+
+/** A blob: for `apply` the uncompressed layer (its digest is the diff ID), for `compare` the one written. */
+export interface DiffResult {
+  readonly mediaType: string;
+  readonly digest: string;
+  readonly size: bigint;
+}
+
+export interface CompareResult extends DiffResult {
+  /** Digest of the uncompressed tar. */
+  readonly diffId: string;
+}
