@@ -146,6 +146,8 @@ for (const [alias, name] of [
 export const EINTR = 4;
 export const EAGAIN = 11;
 export const EBADF = 9;
+export const EFAULT = 14;
+export const ENOSYS = 38;
 export const EEXIST = 17;
 export const EINVAL = 22;
 export const ENOMEM = 12;

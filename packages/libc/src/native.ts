@@ -49,10 +49,20 @@ export function koffi(): Koffi {
   return loaded;
 }
 
+/** A shared library that is not there. */
+export class NativeLibraryError extends Error {
+  override readonly name = 'NativeLibraryError';
+}
+
 function library(name: LibraryName): Library {
   let loaded = libraries.get(name);
   if (loaded === undefined) {
-    loaded = koffi().load(fileNames[name]);
+    const file = fileNames[name];
+    try {
+      loaded = koffi().load(file);
+    } catch (err) {
+      throw new NativeLibraryError(`${file ?? 'the running binary'} cannot be loaded`, { cause: err });
+    }
     libraries.set(name, loaded);
   }
   return loaded;

@@ -1,5 +1,5 @@
 /** Files by descriptor and by path relative to one. */
-import { AT_EMPTY_PATH, O_CLOEXEC } from '../constants/open.ts';
+import { AT_EMPTY_PATH, O_CLOEXEC, O_NONBLOCK } from '../constants/open.ts';
 import { makedev } from '../devices.ts';
 import { EAGAIN, EINVAL } from '../errno.ts';
 import { check, cString, declare, errno, failure, interrupted } from '../native.ts';
@@ -54,7 +54,6 @@ const F_SETFD = 2;
 const F_GETFL = 3;
 const F_SETFL = 4;
 const FD_CLOEXEC = 1;
-const O_NONBLOCK = 0o4000;
 const STATX_BASIC_STATS = 0x7ff;
 const UTIME_OMIT = 0x3fff_fffen;
 const NS_PER_SECOND = 1_000_000_000n;
@@ -158,6 +157,11 @@ export const fileCalls: Calls = {
   },
 
   dup2(from, to) {
+    // dup2 onto itself does nothing, not even to the flag; the promise is that `to` survives an execve.
+    if (from === to) {
+      setFlag(from, F_GETFD, F_SETFD, FD_CLOEXEC, false);
+      return;
+    }
     let result: number;
     do result = c.dup2(from, to);
     while (interrupted(result));
