@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { IN_CREATE } from './constants.ts';
-import { watchReadable } from './event-loop.ts';
+import { IN_CREATE, SOCK_STREAM } from './constants.ts';
+import { watchReadable, watchWritable } from './event-loop.ts';
 import { linux as sys } from './linux.ts';
 
 const program = fileURLToPath(new URL('./test-programs/watching.js', import.meta.url));
@@ -100,19 +100,59 @@ t.test('a descriptor closed after its watch can be used again at once', async (t
 t.test('several watches that are ready in one turn do not disturb each other', async (t) => {
   const fds = Array.from({ length: 20 }, () => sys.eventfd(1));
   const stops: (() => void)[] = [];
-  let calls = 0;
+  const called: number[] = [];
   for (const fd of fds) {
     stops.push(
       watchReadable(fd, () => {
-        calls++;
+        called.push(fd);
         for (const stop of stops) stop();
       }),
     );
   }
-  while (calls === 0) await later(1);
-  await later(20);
-  t.equal(calls, 1, 'the first one stopped all the others');
+  await later(50);
+  t.equal(called.length, 1, 'the first one stopped all the others');
   for (const fd of fds) sys.close(fd);
+});
+
+t.test('one descriptor is watched for reading and for writing at the same time', async (t) => {
+  const [a, b] = sys.socketpair(SOCK_STREAM);
+  sys.setNonBlocking(a, true);
+  const chunk = Buffer.alloc(65536);
+  while (sys.write(a, chunk) !== undefined);
+  const order: string[] = [];
+  const stopReading = watchReadable(a, () => {
+    order.push(`read ${sys.read(a, chunk)}`);
+  });
+  const stopWriting = watchWritable(a, () => {
+    order.push('writable');
+    stopWriting();
+  });
+  await later(20);
+  t.same(order, [], 'full, and nothing to read');
+  sys.write(b, Buffer.from('abc'));
+  while (order.length < 1) await later(1);
+  sys.setNonBlocking(b, true);
+  while (sys.read(b, chunk) !== undefined);
+  while (order.length < 2) await later(1);
+  sys.write(b, Buffer.from('defg'));
+  while (order.length < 3) await later(1);
+  t.same(order, ['read 3', 'writable', 'read 4'], 'ending one watch leaves the other');
+  stopReading();
+  sys.close(a);
+  sys.close(b);
+});
+
+t.test('the error of a pipe without a reader wakes its writer', async (t) => {
+  const { readEnd, writeEnd } = sys.pipe2(0);
+  sys.close(readEnd);
+  await new Promise<void>((resolve) => {
+    const stop = watchWritable(writeEnd, () => {
+      stop();
+      resolve();
+    });
+  });
+  t.throws(() => sys.write(writeEnd, Buffer.from('x')), { code: 'EPIPE' });
+  sys.close(writeEnd);
 });
 
 t.test('promises resolved in the callback go on', async (t) => {

@@ -109,9 +109,10 @@ export interface ProcessCalls {
   fork(): number;
   /**
    * clone(2) without CLONE_VM and without a new stack: like `fork`, with namespaces (CLONE_NEW*) or CLONE_PARENT in
-   * `flags`; SIGCHLD is added. The same rules as for `fork` hold in the child.
+   * `flags`; SIGCHLD is added. The same rules as for `fork` hold in the child. With `cgroupFd`, a directory of cgroup v2,
+   * the child is born in that cgroup (clone3(2), CLONE_INTO_CGROUP).
    */
-  clone(flags: number): number;
+  clone(flags: number, cgroupFd?: number): number;
   /** execve(2); returns only by throwing. */
   execve(path: string, argv: readonly string[], env: readonly string[]): never;
   /** _exit(2): no handlers, no flushing. */

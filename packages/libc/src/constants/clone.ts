@@ -14,6 +14,9 @@ export const CLONE_NEWUSER = 0x10000000;
 export const CLONE_NEWPID = 0x20000000;
 export const CLONE_NEWNET = 0x40000000;
 
+/** clone3(2) only: the child is born in a cgroup v2. */
+export const CLONE_INTO_CGROUP = 0x2_0000_0000n;
+
 export const WNOHANG = 1;
 export const WUNTRACED = 2;
 /** Waits for children whatever their exit signal is, those made with CLONE_PARENT included. */

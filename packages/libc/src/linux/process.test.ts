@@ -1,16 +1,22 @@
 /** Tests that really fork: each runs a scenario of test-programs/forking.ts in a single-threaded Node. */
 import { spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, rmdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 
 const program = fileURLToPath(new URL('../test-programs/forking.js', import.meta.url));
 const rootOnly = process.getuid?.() === 0 ? {} : { skip: 'needs root' };
 
-function run(scenario: string): unknown {
-  const { stdout, stderr, status, signal } = spawnSync(process.execPath, ['--single-threaded', program, scenario], {
-    encoding: 'utf8',
-    timeout: 60_000,
-  });
+function run(scenario: string, ...args: readonly string[]): unknown {
+  const { stdout, stderr, status, signal } = spawnSync(
+    process.execPath,
+    ['--single-threaded', program, scenario, ...args],
+    {
+      encoding: 'utf8',
+      timeout: 60_000,
+    },
+  );
   if (status !== 0) throw new Error(`${scenario}: status ${status} ${signal}\n${stderr}`);
   return JSON.parse(stdout);
 }
@@ -31,6 +37,20 @@ t.test('clone puts the child into new namespaces', rootOnly, async (t) => {
 t.test('clone makes a user namespace, which unshare would be refused', async (t) => {
   const { found } = run('userNamespace') as { found: unknown };
   t.match(found, { pid: 1, uid: '65534', capable: true });
+});
+
+/** Where the version 2 tree is mounted, if it is. */
+const cgroupRoot = ['/sys/fs/cgroup', '/sys/fs/cgroup/unified'].find(
+  (path) => existsSync(`${path}/cgroup.procs`) && existsSync(`${path}/cgroup.controllers`),
+);
+const cgroupOnly = cgroupRoot !== undefined && process.getuid?.() === 0 ? {} : { skip: 'needs root and cgroup v2' };
+
+t.test('clone puts the child into a cgroup at its birth', cgroupOnly, async (t) => {
+  const name = `gantry-test-${randomBytes(6).toString('hex')}`;
+  const path = `${cgroupRoot}/${name}`;
+  mkdirSync(path);
+  t.teardown(() => rmdirSync(path));
+  t.equal((run('intoCgroup', path) as { found: unknown }).found, `0::/${name}`);
 });
 
 t.test('clone with shared memory is refused', async (t) => {

@@ -1,5 +1,5 @@
 /** Making, replacing, ending, awaiting and signalling processes. */
-import { CLONE_VM, WNOHANG } from '../constants/clone.ts';
+import { CLONE_INTO_CGROUP, CLONE_VM, WNOHANG } from '../constants/clone.ts';
 import { SIGCHLD, SIGNAL_MAX, signals } from '../constants/signals.ts';
 import { heapSweep } from '../heap-sweep.ts';
 import { addressOf, check, cString, declare, failure, interrupted } from '../native.ts';
@@ -24,6 +24,8 @@ const c = declare('glibc', {
   gettid: 'long syscall(long nr)',
   // long syscall(SYS_clone, flags, stack, parent_tid, child_tid, tls): all pointers null
   clone: 'long syscall(long nr, ulong flags, void *stack, void *ptid, void *ctid, void *tls)',
+  // long syscall(SYS_clone3, struct clone_args *args, size_t size); args is ours, 88 bytes
+  clone3: 'long syscall(long nr, void *args, size_t size)',
   // long syscall(SYS_pidfd_open, pid_t pid, unsigned flags)
   pidfdOpen: 'long syscall(long nr, int pid, uint flags)',
   // long syscall(SYS_pidfd_send_signal, int pidfd, int sig, siginfo_t *info, unsigned flags); info null
@@ -66,6 +68,15 @@ function waitResult(pid: number): WaitResult {
   return { pid, signal, exitStatus: signal === 0 ? (value >> 8) & 0xff : 128 + signal };
 }
 
+/** struct clone_args: flags 0, exit_signal 32, cgroup 80; no stack of its own, as with fork. */
+function cloneIntoCgroup(flags: number, cgroupFd: number): number {
+  const args = Buffer.alloc(88);
+  args.writeBigUInt64LE(BigInt(flags) | CLONE_INTO_CGROUP, 0);
+  args.writeBigUInt64LE(BigInt(SIGCHLD), 32);
+  args.writeBigUInt64LE(BigInt(cgroupFd), 80);
+  return check(c.clone3(NR.clone3, args, args.length), 'clone3', `flags 0x${flags.toString(16)}`);
+}
+
 export const processCalls: Pick<
   ProcessCalls,
   | 'getpid'
@@ -93,12 +104,13 @@ export const processCalls: Pick<
     return check(c.fork(), 'fork', '');
   },
 
-  clone(flags) {
+  clone(flags, cgroupFd) {
     const all = flags >>> 0;
     // With shared memory and no stack of its own the child would overwrite its parent's.
     if ((all & CLONE_VM) !== 0) throw failure('clone', EINVAL, 'CLONE_VM');
     void c._exit;
     heapSweep();
+    if (cgroupFd !== undefined) return cloneIntoCgroup(all, cgroupFd);
     return check(c.clone(NR.clone, all + SIGCHLD, null, null, null, null), 'clone', `flags 0x${all.toString(16)}`);
   },
 

@@ -135,6 +135,18 @@ const scenarios: Readonly<Record<string, () => unknown>> = {
     }));
   },
 
+  /** argv[3] is a directory of cgroup v2. */
+  intoCgroup() {
+    const cgroup = sys.openat(AT_FDCWD, process.argv[3] ?? '', constants.O_DIRECTORY);
+    return inChild(
+      () => sys.clone(constants.CLONE_NEWUTS, cgroup),
+      () =>
+        readFileSync('/proc/self/cgroup', 'utf8')
+          .split('\n')
+          .find((line) => line.startsWith('0::')),
+    );
+  },
+
   sharedMemoryRefused: () => attempt(() => sys.clone(constants.CLONE_VM)),
 
   mounts() {
