@@ -13,9 +13,7 @@
  *                      └── openWriter ◄────┘ (kept until committed, aborted or expired)
  */
 import type { Digest } from '@gantry/oci';
-
-/** Text to text; a value is never empty in a stored object. */
-export type Labels = Readonly<Record<string, string>>;
+import type { Labels } from '@gantry/store';
 
 /** What a namespace knows of a blob. Times are nanoseconds since the epoch. */
 export interface ContentInfo {
@@ -36,6 +34,8 @@ export interface IngestStatus {
   readonly expected: string;
   readonly startedAtNs: bigint;
   readonly updatedAtNs: bigint;
+  /** When garbage collection may take it; undefined while a lease holds it. */
+  readonly expiresAtNs: bigint | undefined;
 }
 
 export interface ReadOptions {

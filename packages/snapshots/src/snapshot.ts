@@ -31,8 +31,7 @@
  *     remove   "web"; remove "<chain2>"; remove "<chain1>"  → nothing is left
  */
 
-/** Text to text; a value is never empty in a stored object. */
-export type Labels = Readonly<Record<string, string>>;
+import type { Labels } from '@gantry/store';
 
 export type SnapshotKind = 'view' | 'active' | 'committed';
 

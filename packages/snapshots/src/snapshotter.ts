@@ -5,7 +5,8 @@
  * Every method may be repeated after a crash. A tree whose id has no record is removed by `SnapshotStore.reconcile`.
  * `parents` are the ids of the committed trees below, the nearest first.
  */
-import type { Labels, Mount, SnapshotKind, Usage } from './snapshot.ts';
+import type { Labels } from '@gantry/store';
+import type { Mount, SnapshotKind, Usage } from './snapshot.ts';
 
 export interface TreeRequest {
   readonly id: string;

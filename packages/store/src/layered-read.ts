@@ -28,7 +28,7 @@ export function* scanLayers(
   const paths = [...above.keys()].sort();
   let left = options.limit ?? Number.POSITIVE_INFINITY;
   let next = 0;
-  for (const entry of pages(base, range)) {
+  for (const entry of pages(base, range, Math.min(pageEntries, left + above.size))) {
     for (; next < paths.length; next++) {
       const path = paths[next];
       if (path === undefined || path > entry.path) break;
@@ -49,14 +49,14 @@ export function* scanLayers(
   }
 }
 
-function* pages(base: EngineReader, range: PathRange): Generator<EngineEntry> {
+function* pages(base: EngineReader, range: PathRange, size: number): Generator<EngineEntry> {
   let start = range.start;
   let exclusive = false;
   for (;;) {
-    const page = base.page({ start, end: range.end }, pageEntries, exclusive);
+    const page = base.page({ start, end: range.end }, size, exclusive);
     yield* page;
     const last = page.at(-1);
-    if (last === undefined || page.length < pageEntries) return;
+    if (last === undefined || page.length < size) return;
     start = last.path;
     exclusive = true;
   }

@@ -1,0 +1,313 @@
+/**
+ * The content store: blobs shared by all namespaces on disk, records of them per namespace in the metadata store.
+ *
+ * The order that makes it safe at every instruction: bytes → fsync → rename into place → fsync of the directory →
+ * record (durable) → answer. What a crash leaves in between is a file without a record, which nobody sees and
+ * `removeUnreferencedBlobs` takes away.
+ */
+import { mkdir, open } from 'node:fs/promises';
+import path from 'node:path';
+import { alreadyExists, invalidArgument, notFound, outOfRange, unavailable } from '@gantry/errors';
+import { parseDigest } from '@gantry/oci';
+import type { Digest } from '@gantry/oci';
+import {
+  addLeaseResource,
+  keys,
+  leaseResourceTypes,
+  presentLabels,
+  removeLeaseResource,
+  updatedLabels,
+} from '@gantry/store';
+import type { Labels, Store, Transaction } from '@gantry/store';
+import { BlobFiles } from './blob-files.ts';
+import type {
+  ContentInfo,
+  ContentReport,
+  IngestStatus,
+  Labels,
+  ReadOptions,
+  Writer,
+  WriterOptions,
+} from './content.ts';
+import { IngestFiles } from './ingest-files.ts';
+import { IngestWriter } from './ingest-writer.ts';
+import type { IngestOwner } from './ingest-writer.ts';
+import { ioError } from './io-error.ts';
+import { reconcileContent, unreferencedBlobs, isReferenced } from './reconcile.ts';
+import { decodeInfo, decodeIngest, encodeInfo, encodeIngest } from './records.ts';
+import type { IngestRecord } from './records.ts';
+
+/** Largest piece `read` yields. */
+export const readPieceBytes = 1024 * 1024;
+
+/** How long an ingest that no lease holds is kept. */
+export const ingestLifetimeMs = 24 * 60 * 60 * 1000;
+
+export interface ContentStoreOptions {
+  /** The content directory: `blobs/` and `ingest/` below it. */
+  readonly root: string;
+  readonly store: Store;
+}
+
+/** See the top of this file and content.ts for the guarantees. Digests are text from outside and are parsed here. */
+export class ContentStore {
+  readonly root: string;
+  readonly #store: Store;
+  readonly #blobs: BlobFiles;
+  readonly #ingests: IngestFiles;
+  /** `namespace/ref` → since when, and the writer once it is open. */
+  readonly #writers = new Map<string, { readonly sinceMs: number; writer?: IngestWriter }>();
+
+  constructor({ root, store }: ContentStoreOptions) {
+    this.root = root;
+    this.#store = store;
+    this.#blobs = new BlobFiles(path.join(root, 'blobs'));
+    this.#ingests = new IngestFiles(path.join(root, 'ingest'));
+  }
+
+  /** Makes the directories and compares disk and records. Call once, before anything else. */
+  async reconcile(): Promise<ContentReport> {
+    await mkdir(this.#blobs.root, { recursive: true, mode: 0o755 });
+    await mkdir(this.#ingests.root, { recursive: true, mode: 0o755 });
+    return reconcileContent(this.#store, this.#blobs, this.#ingests);
+  }
+
+  /** Throws not found when the namespace does not have the blob, invalid argument for a bad digest. */
+  info(namespace: string, unsafeDigest: string): ContentInfo {
+    const digest = parseDigest(unsafeDigest);
+    const bytes = this.#store.get(keys.content(namespace, digest));
+    if (bytes === undefined) throw notFound(`content digest ${digest}`, { digest });
+    return decodeInfo(digest, bytes);
+  }
+
+  /** True when the namespace has the blob. Throws invalid argument for a bad digest. */
+  has(namespace: string, unsafeDigest: string): boolean {
+    return this.#store.get(keys.content(namespace, parseDigest(unsafeDigest))) !== undefined;
+  }
+
+  /**
+   * Changes labels: all of them without `paths`, else those named (`labels`, `labels.<key>`). An empty value removes a
+   * label. Throws not found, invalid argument for another path.
+   */
+  async update(
+    namespace: string,
+    change: { readonly digest: string; readonly labels: Labels },
+    paths: readonly string[] = [],
+  ): Promise<ContentInfo> {
+    const digest = parseDigest(change.digest);
+    return this.#store.transact((tx) => {
+      const old = infoIn(tx, namespace, digest);
+      const labels = updatedLabels(old.labels, change.labels, paths);
+      const info: ContentInfo = { ...old, labels, updatedAtNs: nowNs() };
+      tx.put(keys.content(namespace, digest), encodeInfo(info));
+      return info;
+    });
+  }
+
+  /** The namespace's blobs in the order of their digests. */
+  *list(namespace: string): Generator<ContentInfo> {
+    for (const { key, value } of this.#store.scan(keys.content(namespace))) yield decodeInfo(key.at(-1) ?? '', value);
+  }
+
+  /**
+   * Takes the blob from the namespace and from the request's lease. The bytes stay until `removeUnreferencedBlobs`.
+   * Throws not found.
+   */
+  async delete(namespace: string, unsafeDigest: string, lease?: string): Promise<void> {
+    const digest = parseDigest(unsafeDigest);
+    await this.#store.transact((tx) => this.deleteIn(tx, namespace, digest, lease));
+  }
+
+  /** `delete` as part of a larger transaction (garbage collection). */
+  deleteIn(tx: Transaction, namespace: string, digest: string, lease?: string): void {
+    infoIn(tx, namespace, parseDigest(digest));
+    tx.delete(keys.content(namespace, digest));
+    removeLeaseResource(tx, namespace, lease, leaseResourceTypes.content, digest);
+  }
+
+  /** The blob's file, for readers that open it themselves; read-only. Throws not found. */
+  blobPath(namespace: string, digest: string): string {
+    return this.#blobs.pathOf(this.info(namespace, digest).digest);
+  }
+
+  /** The blob's bytes in pieces of up to 1 MiB, each the caller's own. Throws not found, out of range. */
+  async *read(namespace: string, digest: string, options: ReadOptions = {}): AsyncGenerator<Uint8Array> {
+    const info = this.info(namespace, digest);
+    const start = options.offset === undefined || options.offset < 0n ? 0n : options.offset;
+    if (start > info.size) throw outOfRange(`content ${info.digest}: offset ${start} past the end at ${info.size}`);
+    const wanted = options.size === undefined || options.size <= 0n ? info.size : options.size;
+    const end = start + wanted > info.size ? info.size : start + wanted;
+    const file = this.#blobs.pathOf(info.digest);
+    const handle = await open(file, 'r').catch((err: unknown) => {
+      throw ioError(err, `opening content ${info.digest}`, file);
+    });
+    try {
+      for (let position = start; position < end;) {
+        const length = Math.min(readPieceBytes, Number(end - position));
+        const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(length), 0, length, Number(position));
+        if (bytesRead === 0) throw unavailable(`content ${info.digest}: file is shorter than recorded`);
+        position += BigInt(bytesRead);
+        yield buffer.subarray(0, bytesRead);
+      }
+    } finally {
+      await handle.close();
+    }
+  }
+
+  /**
+   * Takes the writer's place on a ref. Unavailable while somebody else has it; already exists when `expected` is in the
+   * namespace (the lease then holds it); not found for an unknown lease. Close the writer in `finally`.
+   */
+  async openWriter(namespace: string, options: WriterOptions): Promise<Writer> {
+    const { ref, lease, total = 0n } = options;
+    if (ref === '') throw invalidArgument('ref must not be empty');
+    const expected = options.expected === undefined || options.expected === '' ? '' : parseDigest(options.expected);
+    const name = `${namespace}/${ref}`;
+    const holder = this.#writers.get(name);
+    if (holder !== undefined) {
+      const seconds = ((Date.now() - holder.sinceMs) / 1000).toFixed(3);
+      throw unavailable(`ref ${name} locked for ${seconds}s`, { ref });
+    }
+    const place: { readonly sinceMs: number; writer?: IngestWriter } = { sinceMs: Date.now() };
+    this.#writers.set(name, place);
+    try {
+      const begin = async (adoptable: bigint | undefined): Promise<IngestWriter> => {
+        const record = await this.#beginIngest(namespace, { ref, lease, total, expected });
+        const adopted = (await this.#ingests.sizeOf(namespace, ref)) === 0n ? adoptable : undefined;
+        return IngestWriter.open(this.#owner(namespace, ref, lease), { namespace, ref, record, adopted });
+      };
+      place.writer =
+        expected === ''
+          ? await begin(undefined)
+          : await this.#blobs.exclusive(expected, async () => begin(await this.#blobs.sizeOf(expected)));
+      return place.writer;
+    } catch (err) {
+      this.#writers.delete(name);
+      throw err;
+    }
+  }
+
+  /** Throws not found. */
+  async status(namespace: string, ref: string): Promise<IngestStatus> {
+    const bytes = this.#store.get(keys.ingests(namespace, ref));
+    if (bytes === undefined) throw notFound(`ingest ${JSON.stringify(ref)}`, { ref });
+    return this.#statusOf(namespace, ref, decodeIngest(ref, bytes));
+  }
+
+  /** The namespace's ingests in the order of their refs. */
+  async *statuses(namespace: string): AsyncGenerator<IngestStatus> {
+    for (const { key, value } of this.#store.scan(keys.ingests(namespace))) {
+      const ref = key.at(-1) ?? '';
+      yield await this.#statusOf(namespace, ref, decodeIngest(ref, value));
+    }
+  }
+
+  /** Removes an ingest, also from the lease; an open writer of it is closed. Throws not found. */
+  async abort(namespace: string, ref: string, lease?: string): Promise<void> {
+    await this.#writers.get(`${namespace}/${ref}`)?.writer?.close();
+    await this.#store.transact((tx) => {
+      if (tx.get(keys.ingests(namespace, ref)) === undefined) throw notFound(`ingest ${JSON.stringify(ref)}`, { ref });
+      tx.delete(keys.ingests(namespace, ref));
+      removeLeaseResource(tx, namespace, lease, leaseResourceTypes.ingests, ref);
+    });
+    await this.#ingests.remove(namespace, ref);
+  }
+
+  /**
+   * Deletes the files of blobs that no namespace has and no ingest expects; gives what was removed. Safe beside commits.
+   * A file that cannot be removed is passed to `onError` and left for the next time.
+   */
+  async removeUnreferencedBlobs(onError: (err: unknown, digest: Digest) => void = () => undefined): Promise<Digest[]> {
+    const removed: Digest[] = [];
+    for await (const digest of unreferencedBlobs(this.#store, this.#blobs)) {
+      try {
+        const gone = await this.#blobs.exclusive(digest, async () => {
+          if (isReferenced(this.#store, digest)) return false;
+          await this.#blobs.remove(digest);
+          return true;
+        });
+        if (gone) removed.push(digest);
+      } catch (err) {
+        onError(err, digest);
+      }
+    }
+    return removed;
+  }
+
+  async #beginIngest(
+    namespace: string,
+    { ref, lease, total, expected }: { ref: string; lease: string | undefined; total: bigint; expected: Digest | '' },
+  ): Promise<IngestRecord> {
+    const key = keys.ingests(namespace, ref);
+    const outcome = await this.#store.transact((tx) => {
+      if (expected !== '' && tx.get(keys.content(namespace, expected)) !== undefined) {
+        addLeaseResource(tx, namespace, lease, leaseResourceTypes.content, expected);
+        return 'exists';
+      }
+      addLeaseResource(tx, namespace, lease, leaseResourceTypes.ingests, ref);
+      const bytes = tx.get(key);
+      const old = bytes === undefined ? undefined : decodeIngest(ref, bytes);
+      const record = begunIngest(old, { leased: lease !== undefined && lease !== '', total, expected });
+      tx.put(key, encodeIngest(record));
+      return { record, startOver: old !== undefined && old.total !== 0n && total !== 0n && old.total !== total };
+    });
+    if (outcome === 'exists') throw alreadyExists(`content ${expected}`, { digest: expected });
+    if (outcome.startOver) await this.#ingests.remove(namespace, ref);
+    return outcome.record;
+  }
+
+  #owner(namespace: string, ref: string, lease: string | undefined): IngestOwner {
+    return {
+      blobs: this.#blobs,
+      ingests: this.#ingests,
+      release: () => void this.#writers.delete(`${namespace}/${ref}`),
+      recordIngest: async (record) =>
+        this.#store.transact((tx) => tx.put(keys.ingests(namespace, ref), encodeIngest(record))),
+      recordBlob: async (digest, size, labels) =>
+        this.#store.transact((tx) => {
+          const bytes = tx.get(keys.content(namespace, digest));
+          const at = nowNs();
+          const info: ContentInfo =
+            bytes === undefined
+              ? { digest, size, createdAtNs: at, updatedAtNs: at, labels: presentLabels(labels) }
+              : decodeInfo(digest, bytes);
+          if (bytes === undefined) tx.put(keys.content(namespace, digest), encodeInfo(info));
+          tx.delete(keys.ingests(namespace, ref));
+          removeLeaseResource(tx, namespace, lease, leaseResourceTypes.ingests, ref);
+          addLeaseResource(tx, namespace, lease, leaseResourceTypes.content, digest);
+          return { info, existed: bytes !== undefined };
+        }),
+    };
+  }
+
+  async #statusOf(namespace: string, ref: string, record: IngestRecord): Promise<IngestStatus> {
+    const writer = this.#writers.get(`${namespace}/${ref}`)?.writer;
+    if (writer !== undefined) return writer.status();
+    return { ref, ...record, offset: await this.#ingests.sizeOf(namespace, ref) };
+  }
+}
+
+function infoIn(tx: Transaction, namespace: string, digest: Digest): ContentInfo {
+  const bytes = tx.get(keys.content(namespace, digest));
+  if (bytes === undefined) throw notFound(`content digest ${digest}`, { digest });
+  return decodeInfo(digest, bytes);
+}
+
+/** A new ingest's record, or an old one's as the next writer takes it up. */
+function begunIngest(
+  old: IngestRecord | undefined,
+  { leased, total, expected }: { leased: boolean; total: bigint; expected: string },
+): IngestRecord {
+  const at = nowNs();
+  return {
+    total: total === 0n ? (old?.total ?? 0n) : total,
+    expected: expected === '' ? (old?.expected ?? '') : expected,
+    startedAtNs: old?.startedAtNs ?? at,
+    updatedAtNs: at,
+    expiresAtNs: leased ? undefined : at + BigInt(ingestLifetimeMs) * 1_000_000n,
+  };
+}
+
+function nowNs(): bigint {
+  return BigInt(Date.now()) * 1_000_000n;
+}
