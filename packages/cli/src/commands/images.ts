@@ -1,0 +1,172 @@
+/** Verbs about images: images, rmi, tag, load. */
+import { createReadStream } from 'node:fs';
+import { isCode, wrap } from '@gantry/errors';
+import { toDate } from '@gantry/client';
+import type { Client, ImageRecord } from '@gantry/client';
+import { formatPlatform, parseReference } from '@gantry/oci';
+import type { Command, Context } from '../args/command.ts';
+import { gantryFailed } from '../exit-codes.ts';
+import { jsonLine } from '../output/json.ts';
+import { formatTable } from '../output/table.ts';
+import { ago, decimalSize } from '../output/units.ts';
+import { arg, flagGiven } from './flags.ts';
+import { familiarName } from './ps.ts';
+
+export const imagesCommand: Command = {
+  name: 'images',
+  aliases: ['image ls', 'i ls'],
+  usage: '',
+  summary: 'Lists images',
+  flags: {
+    quiet: { type: 'boolean', short: 'q', help: 'ids only' },
+    'no-trunc': { type: 'boolean', help: 'whole ids' },
+  },
+  minArgs: 0,
+  maxArgs: 0,
+  run: listImages,
+};
+
+export const rmiCommand: Command = {
+  name: 'rmi',
+  aliases: ['image rm', 'i rm'],
+  usage: 'IMAGE...',
+  summary: 'Removes image names, and what only they referred to',
+  flags: { force: { type: 'boolean', short: 'f', help: 'ignore what is not there' } },
+  minArgs: 1,
+  maxArgs: Infinity,
+  run: removeImages,
+};
+
+export const tagCommand: Command = {
+  name: 'tag',
+  aliases: ['image tag', 'i tag'],
+  usage: 'IMAGE NAME',
+  summary: 'Gives an image a further name',
+  flags: {},
+  minArgs: 2,
+  maxArgs: 2,
+  run: async (context) => {
+    await context.client().images.tag(arg(context.parsed, 0), arg(context.parsed, 1));
+    return 0;
+  },
+};
+
+export const loadCommand: Command = {
+  name: 'load',
+  aliases: ['image import', 'i import'],
+  usage: '',
+  summary: 'Brings in images from an OCI layout or docker save archive (tar, tar.gz)',
+  flags: {
+    input: { type: 'string', short: 'i', value: 'FILE', help: 'default: stdin' },
+    prefix: { type: 'string', value: 'NAME', help: 'name for images that carry only a tag' },
+    quiet: { type: 'boolean', short: 'q', help: 'names only' },
+  },
+  minArgs: 0,
+  maxArgs: 0,
+  run: load,
+};
+
+interface Row {
+  readonly image: ImageRecord;
+  readonly id: string;
+  readonly sizeBytes: number | undefined;
+  readonly created: Date | undefined;
+  readonly platform: string;
+}
+
+async function listImages(context: Context): Promise<number> {
+  const client = context.client();
+  const rows: Row[] = [];
+  for (const image of await client.images.list()) rows.push(await describe(client, image));
+  const whole = flagGiven(context.parsed, 'no-trunc');
+  const idOf = (row: Row): string => (whole ? row.id : row.id.replace(/^sha256:/, '').slice(0, 12));
+  if (flagGiven(context.parsed, 'quiet')) {
+    context.write(rows.map((row) => `${idOf(row)}\n`).join(''));
+  } else if (context.format === 'json') {
+    context.write(rows.map((row) => jsonLine(toJson(row))).join(''));
+  } else {
+    const columns = [
+      { header: 'REPOSITORY', value: (row: Row) => splitName(row.image.name).repository },
+      { header: 'TAG', value: (row: Row) => splitName(row.image.name).tag },
+      { header: 'IMAGE ID', value: idOf },
+      { header: 'PLATFORM', value: (row: Row) => row.platform },
+      { header: 'CREATED', value: (row: Row) => ago(row.created) },
+      { header: 'SIZE', value: (row: Row) => (row.sizeBytes === undefined ? '' : decimalSize(row.sizeBytes)) },
+    ];
+    context.write(formatTable(columns, rows));
+  }
+  return 0;
+}
+
+/** What the image's documents say; an image without content for this host is listed all the same. */
+async function describe(client: Client, image: ImageRecord): Promise<Row> {
+  try {
+    const { config, configDigest, manifest } = await client.images.resolve(image);
+    const sizeBytes = [manifest.config, ...manifest.layers].reduce((sum, blob) => sum + blob.size, 0);
+    const created = config.created === undefined ? undefined : new Date(config.created);
+    const known = created !== undefined && !Number.isNaN(created.getTime()) ? created : toDate(image.createdAt);
+    return { image, id: configDigest, sizeBytes, created: known, platform: formatPlatform(config) };
+  } catch (err) {
+    if (isCode(err, 'unavailable')) throw err;
+    const id = image.target?.digest ?? '';
+    return { image, id, sizeBytes: undefined, created: toDate(image.createdAt), platform: '' };
+  }
+}
+
+function toJson(row: Row): Record<string, unknown> {
+  return {
+    name: row.image.name,
+    id: row.id,
+    digest: row.image.target?.digest,
+    mediaType: row.image.target?.mediaType,
+    platform: row.platform,
+    createdAt: row.created?.toISOString(),
+    sizeBytes: row.sizeBytes,
+    labels: row.image.labels,
+  };
+}
+
+/** `docker.io/library/busybox:1.36` is busybox and 1.36; what is no reference stays whole. */
+function splitName(name: string): { repository: string; tag: string } {
+  try {
+    const { domain, path, tag, digest } = parseReference(name);
+    const repository = familiarName(`${domain}/${path}`);
+    return { repository, tag: tag ?? (digest === undefined ? '' : '<none>') };
+  } catch {
+    return { repository: name, tag: '' };
+  }
+}
+
+async function removeImages(context: Context): Promise<number> {
+  const client = context.client();
+  const force = flagGiven(context.parsed, 'force');
+  let status = 0;
+  for (const name of context.parsed.args) {
+    try {
+      await client.images.remove(name, { sync: true });
+      context.write(`${name}\n`);
+    } catch (err) {
+      if (isCode(err, 'unavailable')) throw err;
+      if (force && isCode(err, 'not found')) continue;
+      context.warn(err instanceof Error ? err.message : String(err));
+      status = gantryFailed;
+    }
+  }
+  return status;
+}
+
+async function load(context: Context): Promise<number> {
+  const file = context.parsed.strings.get('input');
+  const source: AsyncIterable<Uint8Array> = file === undefined || file === '-' ? process.stdin : createReadStream(file);
+  try {
+    const images = await context.client().images.import(source, { prefix: context.parsed.strings.get('prefix') });
+    const quiet = flagGiven(context.parsed, 'quiet');
+    for (const image of images) {
+      if (context.format === 'json') context.write(jsonLine({ name: image.name, digest: image.target?.digest }));
+      else context.write(quiet ? `${image.name}\n` : `Loaded image: ${familiarName(image.name)}\n`);
+    }
+    return 0;
+  } catch (err) {
+    throw wrap(err, file === undefined ? 'loading from stdin' : `loading ${file}`);
+  }
+}

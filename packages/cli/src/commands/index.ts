@@ -1,0 +1,35 @@
+/** Every command, in the order of the help. */
+import type { Command } from '../args/command.ts';
+import { attachCommand } from './attach.ts';
+import { execCommand } from './exec.ts';
+import { imagesCommand, loadCommand, rmiCommand, tagCommand } from './images.ts';
+import { inspectCommand } from './inspect.ts';
+import { killCommand, rmCommand, startCommand, stopCommand, waitCommand } from './lifecycle.ts';
+import { logsCommand } from './logs.ts';
+import { nounCommands } from './nouns.ts';
+import { psCommand } from './ps.ts';
+import { runCommand } from './run.ts';
+import { statsCommand } from './stats.ts';
+import { eventsCommand, versionCommand } from './system.ts';
+
+export const commands: readonly Command[] = [
+  runCommand,
+  psCommand,
+  logsCommand,
+  execCommand,
+  attachCommand,
+  startCommand,
+  stopCommand,
+  killCommand,
+  waitCommand,
+  rmCommand,
+  inspectCommand,
+  statsCommand,
+  imagesCommand,
+  loadCommand,
+  tagCommand,
+  rmiCommand,
+  eventsCommand,
+  versionCommand,
+  ...nounCommands,
+];

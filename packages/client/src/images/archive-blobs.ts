@@ -1,0 +1,173 @@
+/**
+ * Reads an image archive once, in whatever order its entries come, and stores every file of it as content.
+ *
+ * Blobs of a layout carry their digest in their path, so that what is there already is skipped and the server verifies
+ * the rest. The few documents that say how the files belong together stay in memory, bounded.
+ */
+import { randomUUID } from 'node:crypto';
+import { createGunzip } from 'node:zlib';
+import { Readable } from 'node:stream';
+import { isDigest } from '@gantry/oci';
+import type { EntryHeader } from '@gantry/archive';
+import { invalidArgument, notImplemented, notFound, resourceExhausted, wrap } from '@gantry/errors';
+import type { ContentClient } from '../services/content.ts';
+import type { CallOptions } from '../transport/call-options.ts';
+
+/** Limit of one document kept in memory. */
+const documentLimitBytes = 20 * 1024 * 1024;
+
+const documentNames = new Set(['oci-layout', 'index.json', 'manifest.json', 'repositories']);
+
+/** A file of the archive as it is stored now. */
+export interface StoredFile {
+  readonly digest: string;
+  readonly size: bigint;
+  /** By its first bytes. */
+  readonly gzipped: boolean;
+}
+
+/** What an archive holds; keys are clean paths without a leading `./`. */
+export class ArchiveFiles {
+  private readonly files = new Map<string, StoredFile>();
+  private readonly links = new Map<string, string>();
+  private readonly documents = new Map<string, Buffer>();
+
+  addFile(path: string, file: StoredFile): void {
+    this.files.set(path, file);
+  }
+
+  addLink(path: string, target: string): void {
+    this.links.set(path, target);
+  }
+
+  addDocument(path: string, bytes: Buffer): void {
+    this.documents.set(path, bytes);
+  }
+
+  document(path: string): Buffer | undefined {
+    return this.documents.get(path);
+  }
+
+  /** The stored file at a path, through links within the archive. Throws not found. */
+  file(unsafePath: string): StoredFile {
+    let path = cleanPath(unsafePath);
+    for (let hops = 0; hops <= this.links.size; hops += 1) {
+      const found = this.files.get(path);
+      if (found !== undefined) return found;
+      const target = this.links.get(path);
+      if (target === undefined) break;
+      path = target;
+    }
+    throw notFound(`file "${unsafePath}" in the archive`);
+  }
+}
+
+/** Stores the archive's files. `options` should carry a lease. */
+export async function storeArchive(
+  source: AsyncIterable<Uint8Array>,
+  content: ContentClient,
+  options: CallOptions,
+): Promise<ArchiveFiles> {
+  const archive = new ArchiveFiles();
+  for await (const { header, body } of readTar(await decompressed(source))) {
+    const path = cleanPath(header.name.toString());
+    const target = header.linkName.toString();
+    if (header.type === 'symlink') {
+      archive.addLink(path, cleanPath(target.startsWith('/') ? target : `${path}/../${target}`));
+    } else if (header.type === 'hardlink') {
+      archive.addLink(path, cleanPath(target));
+    } else if (header.type === 'file') {
+      if (documentNames.has(path)) archive.addDocument(path, await collect(body, path));
+      else archive.addFile(path, await storeFile(body, path, header.size, content, options));
+    }
+  }
+  return archive;
+}
+
+async function storeFile(
+  body: AsyncIterable<Uint8Array>,
+  path: string,
+  size: bigint,
+  content: ContentClient,
+  options: CallOptions,
+): Promise<StoredFile> {
+  const [, algorithm, encoded] = /^blobs\/([^/]+)\/([^/]+)$/.exec(path) ?? [];
+  const named = `${algorithm ?? ''}:${encoded ?? ''}`;
+  const expected = isDigest(named) ? named : undefined;
+  const peeked = await peek(body, 2);
+  try {
+    const written = await content.write(peeked.all(), {
+      ...options,
+      ref: expected === undefined ? `tar-${randomUUID()}-${path}` : `blob-${expected}`,
+      expected,
+      sizeBytes: size,
+    });
+    return { digest: written.digest, size, gzipped: isGzip(peeked.head) };
+  } catch (err) {
+    throw wrap(err, `storing "${path}" of the archive`);
+  }
+}
+
+async function collect(body: AsyncIterable<Uint8Array>, path: string): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  let sizeBytes = 0;
+  for await (const chunk of body) {
+    sizeBytes += chunk.length;
+    if (sizeBytes > documentLimitBytes) {
+      throw resourceExhausted(`"${path}" of the archive is larger than ${documentLimitBytes} bytes`);
+    }
+    chunks.push(Buffer.from(chunk));
+  }
+  return Buffer.concat(chunks);
+}
+
+/** The plain tar inside the source, by its first bytes. */
+async function decompressed(source: AsyncIterable<Uint8Array>): Promise<AsyncIterable<Uint8Array>> {
+  const { head, all } = await peek(source, 4);
+  if (head.length === 0) throw invalidArgument('the archive is empty');
+  if (isGzip(head)) return Readable.from(all()).compose(createGunzip());
+  if (head.readUInt32BE(0) === 0x28b52ffd) throw notImplemented('zstd-compressed archives; decompress it first');
+  return all();
+}
+
+/** The first bytes of a stream (fewer at its end), and the whole stream again. */
+async function peek(
+  source: AsyncIterable<Uint8Array>,
+  length: number,
+): Promise<{ head: Buffer; all: () => AsyncGenerator<Uint8Array, void, void> }> {
+  const iterator = source[Symbol.asyncIterator]();
+  let head = Buffer.alloc(0);
+  while (head.length < length) {
+    const next = await iterator.next();
+    if (next.done === true) break;
+    head = Buffer.concat([head, next.value]);
+  }
+  const start = head;
+  return {
+    head: head.subarray(0, length),
+    async *all() {
+      if (start.length > 0) yield start;
+      yield* { [Symbol.asyncIterator]: () => iterator };
+    },
+  };
+}
+
+function isGzip(head: Buffer): boolean {
+  return head[0] === 0x1f && head[1] === 0x8b;
+}
+
+/** Slashes collapsed, `.` and `..` resolved within the archive. */
+function cleanPath(unsafePath: string): string {
+  const parts: string[] = [];
+  for (const part of unsafePath.split('/')) {
+    if (part === '..') parts.pop();
+    else if (part !== '' && part !== '.') parts.push(part);
+  }
+  return parts.join('/');
+}
+
+function readTar(
+  _source: AsyncIterable<Uint8Array>,
+): AsyncIterable<{ readonly header: EntryHeader; readonly body: AsyncIterable<Uint8Array> }> {
+  throw notImplemented('reading image archives');
+}

@@ -1,0 +1,138 @@
+/** Images as a person thinks of them: by name, with what they need to run. */
+import { hostPlatform, normalizeReference } from '@gantry/oci';
+import type { Platform } from '@gantry/oci';
+import type { images } from '@gantry/api';
+import { isCode, notFound } from '@gantry/errors';
+import type { ContentClient } from '../services/content.ts';
+import { ImageStoreClient, targetOf } from '../services/images.ts';
+import type { LeasesClient } from '../services/leases.ts';
+import type { SnapshotsClient } from '../services/snapshots.ts';
+import type { CallOptions } from '../transport/call-options.ts';
+import type { Transport } from '../transport/transport.ts';
+import { readImageArchive } from './import.ts';
+import { resolveImage } from './resolve.ts';
+import type { ResolvedImage } from './resolve.ts';
+import { unpackImage } from './unpack.ts';
+import type { UnpackProgress } from './unpack.ts';
+
+/** What the images group is made of. */
+export interface ImagesComponents {
+  readonly transport: Transport;
+  readonly content: ContentClient;
+  readonly leases: LeasesClient;
+  readonly snapshots: SnapshotsClient;
+}
+
+export interface PlatformOptions extends CallOptions {
+  /** Default: this host's. */
+  readonly platform?: Platform | undefined;
+}
+
+export interface UnpackOptions extends PlatformOptions {
+  readonly snapshotter?: string | undefined;
+  readonly onLayer?: UnpackProgress | undefined;
+}
+
+export interface ImportOptions extends UnpackOptions {
+  /** Name for images whose archive gives only a tag, or nothing. Default `import-<date>`. */
+  readonly prefix?: string | undefined;
+  /** Default true: the images can be run at once. */
+  readonly unpack?: boolean | undefined;
+}
+
+export class ImagesClient {
+  private readonly components: ImagesComponents;
+  private readonly store: ImageStoreClient;
+
+  constructor(components: ImagesComponents) {
+    this.components = components;
+    this.store = new ImageStoreClient(components.transport);
+  }
+
+  /** Sorted by name. Filters such as `name~=busybox` are or-ed. */
+  list(filters: readonly string[] = [], options: CallOptions = {}): Promise<images.Image[]> {
+    return this.store.list(filters, options);
+  }
+
+  /** By the name as stored, or by a familiar one (`busybox` is docker.io/library/busybox:latest). Throws not found. */
+  async get(name: string, options: CallOptions = {}): Promise<images.Image> {
+    try {
+      return await this.store.get(name, options);
+    } catch (err) {
+      const full = isCode(err, 'not found') ? fullName(name) : undefined;
+      if (full === undefined || full === name) throw err;
+    }
+    try {
+      return await this.store.get(fullName(name) ?? name, options);
+    } catch (err) {
+      throw isCode(err, 'not found') ? notFound(`image "${name}"`, {}, err) : err;
+    }
+  }
+
+  /** Removes a name, given as stored or familiar. With `sync` the content is gone when this resolves. */
+  async remove(name: string, options: CallOptions & { readonly sync?: boolean } = {}): Promise<void> {
+    const image = await this.get(name, options);
+    await this.store.delete(image.name, options);
+  }
+
+  /** Gives an image a further name; an image of that name is replaced. */
+  async tag(source: string, name: string, options: CallOptions = {}): Promise<images.Image> {
+    const image = await this.get(source, options);
+    return this.store.put({ name: normalizeReference(name), target: image.target, labels: image.labels }, options);
+  }
+
+  /** The manifest and config for a platform, read from the content store. */
+  async resolve(image: images.Image | string, options: PlatformOptions = {}): Promise<ResolvedImage> {
+    const record = typeof image === 'string' ? await this.get(image, options) : image;
+    return resolveImage(this.components.content, targetOf(record), options.platform ?? hostPlatform(), options);
+  }
+
+  /** The config document alone. */
+  async config(image: images.Image | string, options: PlatformOptions = {}): Promise<ResolvedImage['config']> {
+    return (await this.resolve(image, options)).config;
+  }
+
+  /** Bytes of the image's blobs for the platform, compressed as they are stored. */
+  async sizeBytes(image: images.Image | string, options: PlatformOptions = {}): Promise<number> {
+    const { manifest } = await this.resolve(image, options);
+    return [manifest.config, ...manifest.layers].reduce((sum, blob) => sum + blob.size, 0);
+  }
+
+  /** Makes the image's layers snapshots, unless they are; returns the chain id to use as a container's parent. */
+  async unpack(image: images.Image | string, options: UnpackOptions = {}): Promise<string> {
+    const resolved = await this.resolve(image, options);
+    if (options.lease !== undefined) return this.unpackResolved(resolved, options);
+    await using lease = await this.components.leases.with(options);
+    return await this.unpackResolved(resolved, { ...options, lease: lease.id });
+  }
+
+  /**
+   * Stores and (unless told otherwise) unpacks every image of an archive: an OCI layout or a `docker save` archive, as
+   * tar or tar.gz. Returns the images made; an existing name is moved to the new image.
+   */
+  async import(source: AsyncIterable<Uint8Array>, options: ImportOptions = {}): Promise<images.Image[]> {
+    const { components } = this;
+    await using lease = await components.leases.with({ namespace: options.namespace });
+    const leased = { ...options, lease: lease.id };
+    const made: images.Image[] = [];
+    for (const found of await readImageArchive(components.content, source, leased)) {
+      made.push(await this.store.put({ name: found.name, target: found.target }, leased));
+    }
+    if (options.unpack ?? true) for (const image of made) await this.unpack(image, leased);
+    return made;
+  }
+
+  private unpackResolved(resolved: ResolvedImage, options: UnpackOptions): Promise<string> {
+    const { transport, content, snapshots } = this.components;
+    const chosen = options.snapshotter === undefined ? snapshots : snapshots.of(options.snapshotter);
+    return unpackImage({ transport, content, snapshots: chosen }, resolved, options);
+  }
+}
+
+function fullName(name: string): string | undefined {
+  try {
+    return normalizeReference(name);
+  } catch {
+    return undefined;
+  }
+}
