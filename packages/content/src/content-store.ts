@@ -20,15 +20,7 @@ import {
 } from '@gantry/store';
 import type { Labels, Store, Transaction } from '@gantry/store';
 import { BlobFiles } from './blob-files.ts';
-import type {
-  ContentInfo,
-  ContentReport,
-  IngestStatus,
-  Labels,
-  ReadOptions,
-  Writer,
-  WriterOptions,
-} from './content.ts';
+import type { ContentInfo, ContentReport, IngestStatus, ReadOptions, Writer, WriterOptions } from './content.ts';
 import { IngestFiles } from './ingest-files.ts';
 import { IngestWriter } from './ingest-writer.ts';
 import type { IngestOwner } from './ingest-writer.ts';

@@ -10,6 +10,7 @@
  *     content/<namespace>/<digest>                 content: size, times, labels; the blob itself is a file
  *     ingests/<namespace>/<ref>                    content: expected digest, total, times, expiry
  *     snapshots/<namespace>/<snapshotter>/<key>    snapshots: id, kind, parent, labels, usage
+ *     snapshot-children/<namespace>/<snapshotter>/<parent>/<key>   empty; who has whom as parent
  *     snapshot-ids/<snapshotter>                   snapshots: the highest id ever given
  *     leases/<namespace>/<id>                      supervisor: labels, creation time
  *     lease-resources/<namespace>/<lease>/<type>/<id>   empty; type is content, ingests, images, snapshots/<snapshotter>
@@ -35,6 +36,8 @@ export const keys = {
   ingests: (namespace?: string, ref?: string): Key => path('ingests', namespace, ref),
   snapshots: (namespace?: string, snapshotter?: string, key?: string): Key =>
     path('snapshots', namespace, snapshotter, key),
+  snapshotChildren: (namespace?: string, snapshotter?: string, parent?: string, key?: string): Key =>
+    path('snapshot-children', namespace, snapshotter, parent, key),
   snapshotIds: (snapshotter?: string): Key => path('snapshot-ids', snapshotter),
   leases: (namespace?: string, id?: string): Key => path('leases', namespace, id),
   leaseResources: (namespace?: string, lease?: string, type?: string, id?: string): Key =>

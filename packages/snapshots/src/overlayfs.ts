@@ -1,0 +1,151 @@
+/**
+ * Snapshots as the layers of an overlay file system: `<root>/snapshots/<id>/fs` holds what the snapshot changes,
+ * `work` beside it is overlayfs's own. The kernel's documentation: Documentation/filesystems/overlayfs.rst.
+ *
+ *     parents │ kind   │ mount
+ *     0       │ active │ bind    <id>/fs  rw,rbind
+ *     0       │ view   │ bind    <id>/fs  ro,rbind
+ *     1       │ view   │ bind    <p0>/fs  ro,rbind            (one layer needs no overlay)
+ *     ≥ 2     │ view   │ overlay lowerdir=<p0>:<p1>…
+ *     ≥ 1     │ active │ overlay workdir=,upperdir=,lowerdir=<p0>:<p1>…
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { chown, mkdir, mkdtemp, rm, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { failedPrecondition, messageOf } from '@gantry/errors';
+import { linux } from '@gantry/libc';
+import type { Syscalls } from '@gantry/libc';
+import { diskUsage } from './disk-usage.ts';
+import type { Mount, Usage } from './snapshot.ts';
+import type { Snapshotter, TreeRequest } from './snapshotter.ts';
+import { makeDirectory, TreeDirectories } from './tree-directories.ts';
+
+/** More lower layers than this the kernel does not take. */
+const maximumParents = 500;
+
+export interface OverlayfsOptions {
+  /** The snapshotter's own directory. */
+  readonly root: string;
+  /** Added to every overlay mount; by default what this kernel needs (`defaultOverlayOptions`). */
+  readonly mountOptions?: readonly string[];
+  /** syncfs before a commit, so that a power cut leaves no empty files in a committed layer. On by default. */
+  readonly syncOnCommit?: boolean;
+}
+
+/** See the table above and snapshotter.ts. */
+export class OverlayfsSnapshotter implements Snapshotter {
+  readonly name = 'overlayfs';
+  readonly root: string;
+  readonly #trees: TreeDirectories;
+  readonly #mountOptions: readonly string[];
+  readonly #syncOnCommit: boolean;
+
+  constructor({ root, mountOptions = defaultOverlayOptions(), syncOnCommit = true }: OverlayfsOptions) {
+    this.root = root;
+    this.#trees = new TreeDirectories(root);
+    this.#mountOptions = mountOptions;
+    this.#syncOnCommit = syncOnCommit;
+  }
+
+  async create({ id, kind, parents }: TreeRequest): Promise<void> {
+    if (parents.length > maximumParents) {
+      throw failedPrecondition(`snapshot with ${parents.length} layers, overlayfs takes ${maximumParents}`);
+    }
+    await this.#trees.make(id, async (directory) => {
+      const upper = path.join(directory, 'fs');
+      await makeDirectory(upper, 0o755);
+      if (kind === 'active') await makeDirectory(path.join(directory, 'work'), 0o711);
+      const [parent] = parents;
+      if (parent === undefined) return;
+      const { uid, gid } = await stat(this.#upper(parent));
+      await chown(upper, uid, gid);
+    });
+  }
+
+  mounts({ id, kind, parents }: TreeRequest): Mount[] {
+    const [parent] = parents;
+    if (parent === undefined) return [bind(this.#upper(id), kind === 'active' ? 'rw' : 'ro')];
+    if (kind === 'view' && parents.length === 1) return [bind(this.#upper(parent), 'ro')];
+    const lower = `lowerdir=${parents.map((each) => this.#upper(each)).join(':')}`;
+    const own =
+      kind === 'active' ? [`workdir=${path.join(this.#trees.pathOf(id), 'work')}`, `upperdir=${this.#upper(id)}`] : [];
+    return [{ type: 'overlay', source: 'overlay', options: [...this.#mountOptions, ...own, lower] }];
+  }
+
+  async freeze(id: string): Promise<Usage> {
+    if (this.#syncOnCommit) await this.#trees.sync(id);
+    return diskUsage(this.#upper(id));
+  }
+
+  async usage(id: string): Promise<Usage> {
+    return diskUsage(this.#upper(id));
+  }
+
+  async remove(id: string): Promise<void> {
+    await this.#trees.remove(id);
+  }
+
+  async list(): Promise<string[]> {
+    return this.#trees.list();
+  }
+
+  async cleanup(): Promise<void> {
+    await this.#trees.cleanup();
+  }
+
+  #upper(id: string): string {
+    return path.join(this.#trees.pathOf(id), 'fs');
+  }
+}
+
+/** `index=off` where the kernel has the switch (layers are shared by many mounts), `userxattr` in a user namespace. */
+export function defaultOverlayOptions(): readonly string[] {
+  const options: string[] = [];
+  if (existsSync('/sys/module/overlay/parameters/index')) options.push('index=off');
+  if (inUserNamespace()) options.push('userxattr');
+  return options;
+}
+
+/**
+ * Whether overlays can be mounted with layers below `root`, by making one that is never attached to a path. Returns
+ * undefined when they can, else the reason. Needs the privileges the mounts will need.
+ */
+export async function overlayfsUnusable(
+  root: string,
+  sys: Pick<Syscalls, 'fsopen' | 'fsconfigString' | 'fsconfigCreate' | 'fsmount' | 'close'> = linux,
+): Promise<string | undefined> {
+  await mkdir(root, { recursive: true, mode: 0o700 });
+  const scratch = await mkdtemp(path.join(root, 'probe-'));
+  try {
+    const directories = ['lower', 'upper', 'work'].map((name) => path.join(scratch, name));
+    for (const directory of directories) await mkdir(directory);
+    const context = sys.fsopen('overlay');
+    try {
+      sys.fsconfigString(context, 'lowerdir', path.join(scratch, 'lower'));
+      sys.fsconfigString(context, 'upperdir', path.join(scratch, 'upper'));
+      sys.fsconfigString(context, 'workdir', path.join(scratch, 'work'));
+      sys.fsconfigCreate(context);
+      sys.close(sys.fsmount(context, 0));
+    } finally {
+      sys.close(context);
+    }
+    return undefined;
+  } catch (err) {
+    return `overlay below ${root}: ${messageOf(err)}`;
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
+}
+
+function bind(source: string, access: 'rw' | 'ro'): Mount {
+  return { type: 'bind', source, options: [access, 'rbind'] };
+}
+
+function inUserNamespace(): boolean {
+  try {
+    const map = readFileSync('/proc/self/uid_map', 'utf8').trim().split(/\s+/);
+    return map.join(' ') !== '0 0 4294967295';
+  } catch {
+    return false;
+  }
+}

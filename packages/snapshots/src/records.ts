@@ -1,0 +1,47 @@
+/** A snapshot's record in the metadata store. */
+import { dataLoss } from '@gantry/errors';
+import { encodeRecord, RecordReader } from '@gantry/store';
+import type { Labels } from '@gantry/store';
+import type { SnapshotInfo, SnapshotKind, Usage } from './snapshot.ts';
+
+export interface SnapshotRecord {
+  /** The tree's id in the snapshotter. */
+  readonly id: string;
+  readonly kind: SnapshotKind;
+  /** The parent's name; '' when there is none. */
+  readonly parent: string;
+  readonly labels: Labels;
+  readonly createdAtNs: bigint;
+  readonly updatedAtNs: bigint;
+  /** Measured at commit. */
+  readonly usage: Usage | undefined;
+}
+
+export function encodeSnapshot({ usage, ...fields }: SnapshotRecord): Uint8Array {
+  return encodeRecord({ ...fields, size: usage?.size, inodes: usage?.inodes });
+}
+
+export function decodeSnapshot(key: string, bytes: Uint8Array): SnapshotRecord {
+  const record = new RecordReader(`snapshot ${JSON.stringify(key)}`, bytes);
+  const size = record.optionalInteger('size');
+  return {
+    id: record.text('id'),
+    kind: kindOf(key, record.text('kind')),
+    parent: record.text('parent'),
+    labels: record.labels('labels'),
+    createdAtNs: record.integer('createdAtNs'),
+    updatedAtNs: record.integer('updatedAtNs'),
+    usage: size === undefined ? undefined : { size, inodes: record.optionalInteger('inodes') ?? 0n },
+  };
+}
+
+/** What clients see of a record. */
+export function infoOf(name: string, record: SnapshotRecord): SnapshotInfo {
+  const { kind, parent, labels, createdAtNs, updatedAtNs } = record;
+  return { kind, name, parent, labels, createdAtNs, updatedAtNs };
+}
+
+function kindOf(key: string, text: string): SnapshotKind {
+  if (text === 'view' || text === 'active' || text === 'committed') return text;
+  throw dataLoss(`stored record of snapshot ${JSON.stringify(key)}: member kind`);
+}

@@ -1,0 +1,344 @@
+/**
+ * The snapshots of all namespaces: the state machine of snapshot.ts, kept in the metadata store, over trees kept by the
+ * snapshotters.
+ *
+ * Order: a tree is made before its record and removed after it, so a crash leaves at most a tree nobody knows, which
+ * `reconcile` removes. Ids are counted up in the same transaction as the record and never used twice.
+ */
+import { alreadyExists, failedPrecondition, invalidArgument, notFound, notImplemented } from '@gantry/errors';
+import {
+  addLeaseResource,
+  keys,
+  leaseResourceTypes,
+  presentLabels,
+  removeLeaseResource,
+  requireLease,
+  updatedLabels,
+} from '@gantry/store';
+import type { Labels, Reader, Store, Transaction } from '@gantry/store';
+import { decodeSnapshot, encodeSnapshot, infoOf } from './records.ts';
+import type { SnapshotRecord } from './records.ts';
+import { reconcileSnapshots } from './reconcile.ts';
+import type {
+  CommitOptions,
+  Mount,
+  PrepareOptions,
+  SnapshotInfo,
+  SnapshotKind,
+  SnapshotReport,
+  Usage,
+} from './snapshot.ts';
+import type { Snapshotter, TreeRequest } from './snapshotter.ts';
+
+/** Label of an unpacking client: the name the snapshot is going to be committed to. */
+const targetLabel = 'containerd.io/snapshot.ref';
+
+export interface SnapshotStoreOptions {
+  readonly store: Store;
+  /** What is loaded; names are unique. */
+  readonly snapshotters: readonly Snapshotter[];
+}
+
+/** Guarantees: snapshot.ts. A snapshotter that is not loaded is an invalid argument in every call. */
+export class SnapshotStore {
+  readonly #store: Store;
+  readonly #snapshotters: ReadonlyMap<string, Snapshotter>;
+  /** Highest id given out per snapshotter; ahead of the store's while a tree is being made. */
+  readonly #lastIds = new Map<string, number>();
+
+  constructor({ store, snapshotters }: SnapshotStoreOptions) {
+    this.#store = store;
+    this.#snapshotters = new Map(snapshotters.map((snapshotter) => [snapshotter.name, snapshotter]));
+  }
+
+  /** The loaded snapshotters in the order given. */
+  get snapshotters(): readonly Snapshotter[] {
+    return [...this.#snapshotters.values()];
+  }
+
+  /** Compares records and trees. Call once, before anything else. */
+  async reconcile(): Promise<SnapshotReport> {
+    return reconcileSnapshots(this.#store, this.#snapshotters);
+  }
+
+  /**
+   * Makes an ACTIVE snapshot. Already exists when the key is taken, or when the label `containerd.io/snapshot.ref` names
+   * a committed snapshot; the lease then holds what exists. Not found for an absent parent, invalid argument for one
+   * that is not committed.
+   */
+  async prepare(namespace: string, snapshotter: string, options: PrepareOptions): Promise<Mount[]> {
+    return this.#make(namespace, snapshotter, 'active', options);
+  }
+
+  /** Makes a VIEW; otherwise as `prepare`. */
+  async view(namespace: string, snapshotter: string, options: PrepareOptions): Promise<Mount[]> {
+    return this.#make(namespace, snapshotter, 'view', options);
+  }
+
+  /** How an ACTIVE snapshot or a VIEW is to be mounted. Not found; failed precondition when committed. */
+  mounts(namespace: string, snapshotter: string, key: string): Mount[] {
+    const backend = this.#backend(snapshotter);
+    return backend.mounts(treeRequest(this.#store, namespace, snapshotter, key));
+  }
+
+  /**
+   * Turns an ACTIVE snapshot into the COMMITTED `name`; the key is gone, on disk and after a power cut. Not found,
+   * failed precondition (not active), already exists (name taken; the lease then holds it).
+   */
+  async commit(namespace: string, snapshotter: string, options: CommitOptions): Promise<void> {
+    const backend = this.#backend(snapshotter);
+    const { name, key } = options;
+    mustNotBeEmpty(name, 'name');
+    const { id, record, parents } = activeTree(this.#store, namespace, snapshotter, key);
+    if (options.parent !== undefined && options.parent !== '' && options.parent !== record.parent) {
+      throw notImplemented(`committing snapshot ${JSON.stringify(key)} onto another parent`);
+    }
+    const taken = await this.#store.transact((tx) =>
+      this.#leaseExisting(tx, namespace, snapshotter, name, options.lease),
+    );
+    if (taken) throw alreadyExists(`snapshot ${JSON.stringify(name)}`, { snapshot: name });
+    const usage = await backend.freeze(id, parents);
+    await this.#store.transact((tx) => {
+      const current = activeTree(tx, namespace, snapshotter, key).record;
+      if (tx.get(keys.snapshots(namespace, snapshotter, name)) !== undefined) {
+        throw alreadyExists(`snapshot ${JSON.stringify(name)}`, { snapshot: name });
+      }
+      const at = nowNs();
+      const labels = presentLabels(options.labels ?? {});
+      const committed: SnapshotRecord = {
+        ...current,
+        kind: 'committed',
+        labels,
+        usage,
+        createdAtNs: at,
+        updatedAtNs: at,
+      };
+      dropRecord(tx, namespace, snapshotter, key, current);
+      putRecord(tx, namespace, snapshotter, name, committed);
+      const type = leaseResourceTypes.snapshots(snapshotter);
+      removeLeaseResource(tx, namespace, options.lease, type, key);
+      addLeaseResource(tx, namespace, options.lease, type, name);
+    });
+  }
+
+  /**
+   * Removes a snapshot, also from the request's lease; its files go in the background. Not found; failed precondition
+   * while another one has it as its parent.
+   */
+  async remove(namespace: string, snapshotter: string, key: string, lease?: string): Promise<void> {
+    const id = await this.#store.transact((tx) => this.removeIn(tx, namespace, snapshotter, key, lease));
+    await this.removeTree(snapshotter, id);
+  }
+
+  /** The first half of `remove`, for a larger transaction; give the id to `removeTree` once that is durable. */
+  removeIn(tx: Transaction, namespace: string, snapshotter: string, key: string, lease?: string): string {
+    this.#backend(snapshotter);
+    const record = recordIn(tx, namespace, snapshotter, key);
+    const [child] = tx.scan(keys.snapshotChildren(namespace, snapshotter, key), { limit: 1 });
+    if (child !== undefined) throw failedPrecondition('cannot remove snapshot with child', { snapshot: key });
+    dropRecord(tx, namespace, snapshotter, key, record);
+    removeLeaseResource(tx, namespace, lease, leaseResourceTypes.snapshots(snapshotter), key);
+    return record.id;
+  }
+
+  /** The second half of `remove`. Idempotent. */
+  async removeTree(snapshotter: string, id: string): Promise<void> {
+    await this.#backend(snapshotter).remove(id);
+  }
+
+  /** Throws not found. */
+  stat(namespace: string, snapshotter: string, key: string): SnapshotInfo {
+    this.#backend(snapshotter);
+    return infoOf(key, recordIn(this.#store, namespace, snapshotter, key));
+  }
+
+  /** Changes labels; `paths` as everywhere (`labels`, `labels.<key>`, none: all). Not found, invalid argument. */
+  async update(
+    namespace: string,
+    snapshotter: string,
+    change: { readonly name: string; readonly labels: Labels },
+    paths: readonly string[] = [],
+  ): Promise<SnapshotInfo> {
+    this.#backend(snapshotter);
+    return this.#store.transact((tx) => {
+      const old = recordIn(tx, namespace, snapshotter, change.name);
+      const labels = updatedLabels(old.labels, change.labels, paths);
+      const record: SnapshotRecord = { ...old, labels, updatedAtNs: nowNs() };
+      tx.put(keys.snapshots(namespace, snapshotter, change.name), encodeSnapshot(record));
+      return infoOf(change.name, record);
+    });
+  }
+
+  /** The namespace's snapshots of one snapshotter in the order of their names. */
+  list(namespace: string, snapshotter: string): Iterable<SnapshotInfo> {
+    this.#backend(snapshotter);
+    return this.#list(namespace, snapshotter);
+  }
+
+  /** Counted now for an ACTIVE snapshot, at commit for a COMMITTED one, nothing for a VIEW. Throws not found. */
+  async usage(namespace: string, snapshotter: string, key: string): Promise<Usage> {
+    const backend = this.#backend(snapshotter);
+    const record = recordIn(this.#store, namespace, snapshotter, key);
+    if (record.kind !== 'active') return record.usage ?? { size: 0n, inodes: 0n };
+    return backend.usage(record.id, parentIds(this.#store, namespace, snapshotter, record.parent));
+  }
+
+  /** Deletes what interrupted removals left on disk; resolves when it is gone. */
+  async cleanup(snapshotter: string): Promise<void> {
+    await this.#backend(snapshotter).cleanup();
+  }
+
+  async #make(
+    namespace: string,
+    snapshotter: string,
+    kind: Exclude<SnapshotKind, 'committed'>,
+    options: PrepareOptions,
+  ): Promise<Mount[]> {
+    const backend = this.#backend(snapshotter);
+    const { key, parent = '', lease } = options;
+    mustNotBeEmpty(key, 'key');
+    const labels = presentLabels(options.labels ?? {});
+    const [existing, id] = await this.#begin(namespace, snapshotter, { key, target: labels[targetLabel], lease });
+    if (existing !== undefined) throw alreadyExists(`snapshot ${JSON.stringify(existing)}`, { snapshot: existing });
+    const request = { id, kind, labels, parents: parentIds(this.#store, namespace, snapshotter, parent) };
+    await backend.create(request);
+    try {
+      await this.#store.transact((tx) => {
+        if (tx.get(keys.snapshots(namespace, snapshotter, key)) !== undefined) {
+          throw alreadyExists(`snapshot ${JSON.stringify(key)}`, { snapshot: key });
+        }
+        parentIds(tx, namespace, snapshotter, parent);
+        const at = nowNs();
+        const times = { createdAtNs: at, updatedAtNs: at };
+        putRecord(tx, namespace, snapshotter, key, { id, kind, parent, labels, ...times, usage: undefined });
+        if (Number(id) > storedLastId(tx, snapshotter)) tx.put(keys.snapshotIds(snapshotter), Buffer.from(id));
+        addLeaseResource(tx, namespace, lease, leaseResourceTypes.snapshots(snapshotter), key);
+      });
+    } catch (err) {
+      await backend.remove(id);
+      throw err;
+    }
+    return backend.mounts(request);
+  }
+
+  /** What exists already, put into the lease; else a new id. Costs no fsync when nothing exists. */
+  async #begin(
+    namespace: string,
+    snapshotter: string,
+    { key, target, lease }: { key: string; target: string | undefined; lease: string | undefined },
+  ): Promise<readonly [existing: string | undefined, id: string]> {
+    const existing = await this.#store.transact((tx) => {
+      requireLease(tx, namespace, lease);
+      if (target !== undefined) {
+        const bytes = tx.get(keys.snapshots(namespace, snapshotter, target));
+        const committed = bytes !== undefined && decodeSnapshot(target, bytes).kind === 'committed';
+        if (committed && this.#leaseExisting(tx, namespace, snapshotter, target, lease)) return target;
+      }
+      return this.#leaseExisting(tx, namespace, snapshotter, key, lease) ? key : undefined;
+    });
+    if (existing !== undefined) return [existing, ''];
+    const id = Math.max(this.#lastIds.get(snapshotter) ?? 0, storedLastId(this.#store, snapshotter)) + 1;
+    this.#lastIds.set(snapshotter, id);
+    return [undefined, String(id)];
+  }
+
+  #leaseExisting(
+    tx: Transaction,
+    namespace: string,
+    snapshotter: string,
+    key: string,
+    lease: string | undefined,
+  ): boolean {
+    if (tx.get(keys.snapshots(namespace, snapshotter, key)) === undefined) return false;
+    addLeaseResource(tx, namespace, lease, leaseResourceTypes.snapshots(snapshotter), key);
+    return true;
+  }
+
+  *#list(namespace: string, snapshotter: string): Generator<SnapshotInfo> {
+    for (const { key, value } of this.#store.scan(keys.snapshots(namespace, snapshotter))) {
+      const name = key.at(-1) ?? '';
+      yield infoOf(name, decodeSnapshot(name, value));
+    }
+  }
+
+  #backend(snapshotter: string): Snapshotter {
+    if (snapshotter === '') throw invalidArgument('snapshotter argument missing');
+    const backend = this.#snapshotters.get(snapshotter);
+    if (backend === undefined) throw invalidArgument(`snapshotter not loaded: ${snapshotter}`, { snapshotter });
+    return backend;
+  }
+}
+
+function recordIn(reader: Reader, namespace: string, snapshotter: string, key: string): SnapshotRecord {
+  mustNotBeEmpty(key, 'key');
+  const bytes = reader.get(keys.snapshots(namespace, snapshotter, key));
+  if (bytes === undefined) throw notFound(`snapshot ${key} does not exist`, { snapshot: key });
+  return decodeSnapshot(key, bytes);
+}
+
+/** Writes a record and its place among its parent's children. */
+function putRecord(tx: Transaction, namespace: string, snapshotter: string, key: string, record: SnapshotRecord): void {
+  tx.put(keys.snapshots(namespace, snapshotter, key), encodeSnapshot(record));
+  if (record.parent !== '') {
+    tx.put(keys.snapshotChildren(namespace, snapshotter, record.parent, key), new Uint8Array(0));
+  }
+}
+
+function dropRecord(
+  tx: Transaction,
+  namespace: string,
+  snapshotter: string,
+  key: string,
+  record: SnapshotRecord,
+): void {
+  tx.delete(keys.snapshots(namespace, snapshotter, key));
+  if (record.parent !== '') tx.delete(keys.snapshotChildren(namespace, snapshotter, record.parent, key));
+}
+
+/** The ids of the committed snapshots from `parent` down. Throws not found, invalid argument when one is not committed. */
+function parentIds(reader: Reader, namespace: string, snapshotter: string, parent: string): string[] {
+  const ids: string[] = [];
+  for (let name = parent; name !== '';) {
+    const bytes = reader.get(keys.snapshots(namespace, snapshotter, name));
+    if (bytes === undefined) throw notFound(`parent snapshot ${name} does not exist`, { snapshot: name });
+    const record = decodeSnapshot(name, bytes);
+    if (record.kind !== 'committed') {
+      throw invalidArgument(`parent ${JSON.stringify(name)} is not committed snapshot`, { snapshot: name });
+    }
+    ids.push(record.id);
+    name = record.parent;
+  }
+  return ids;
+}
+
+function treeRequest(reader: Reader, namespace: string, snapshotter: string, key: string): TreeRequest {
+  const { id, kind, labels, parent } = recordIn(reader, namespace, snapshotter, key);
+  if (kind === 'committed') throw failedPrecondition(`requested snapshot ${key} not active or view`, { snapshot: key });
+  return { id, kind, labels, parents: parentIds(reader, namespace, snapshotter, parent) };
+}
+
+function activeTree(
+  reader: Reader,
+  namespace: string,
+  snapshotter: string,
+  key: string,
+): { id: string; record: SnapshotRecord; parents: string[] } {
+  const record = recordIn(reader, namespace, snapshotter, key);
+  if (record.kind !== 'active') {
+    throw failedPrecondition(`snapshot ${JSON.stringify(key)} is not active`, { snapshot: key });
+  }
+  return { id: record.id, record, parents: parentIds(reader, namespace, snapshotter, record.parent) };
+}
+
+function storedLastId(reader: Reader, snapshotter: string): number {
+  const bytes = reader.get(keys.snapshotIds(snapshotter));
+  return bytes === undefined ? 0 : Number(Buffer.from(bytes).toString('latin1'));
+}
+
+function mustNotBeEmpty(text: string, what: string): void {
+  if (text === '') throw invalidArgument(`snapshot ${what} must not be empty`);
+}
+
+function nowNs(): bigint {
+  return BigInt(Date.now()) * 1_000_000n;
+}
