@@ -1,0 +1,54 @@
+/** No action: this process becomes the shim. */
+import { closeSync, openSync, writeSync } from 'node:fs';
+import { invalidArgument } from '@gantry/errors';
+import { linux } from '@gantry/libc';
+import { createContainer } from '@gantry/runtime';
+import type { ShimArguments } from '../arguments.ts';
+import { lineLog } from '../log.ts';
+import { runShim } from '../run-shim.ts';
+import type { Bootstrap } from '../run-shim.ts';
+import { version } from '../version.ts';
+import { socketPathFor } from './socket-path.ts';
+
+/** V8 may have no helper threads when the runtime clones this process. */
+const singleThreaded = '--single-threaded';
+
+/** Resolves with the exit code. Never returns when Node has to be started again with the flag it needs. */
+export async function daemon(given: ShimArguments, argv: readonly string[]): Promise<number> {
+  if (!process.execArgv.includes(singleThreaded)) restart(argv);
+  if (given.namespace === '') throw invalidArgument('flag -namespace is missing');
+  if (given.id === '') throw invalidArgument('flag -id is missing');
+  return await runShim({
+    namespace: given.namespace,
+    id: given.id,
+    socketPath: given.socket === '' ? socketPathFor(given) : given.socket,
+    eventsPath: eventsPath(given.address, process.env['TTRPC_ADDRESS']),
+    version,
+    sys: linux,
+    createContainer,
+    log: lineLog({ debug: given.debug }),
+    announce,
+  });
+}
+
+/** execve(2) of the same program with the flag: the pid stays. */
+function restart(argv: readonly string[]): never {
+  const script = process.argv[1] ?? '';
+  const environment = Object.entries(process.env).map(([name, value]) => `${name}=${value ?? ''}`);
+  return linux.execve(process.execPath, [process.execPath, singleThreaded, script, ...argv], environment);
+}
+
+/** Where events go: TTRPC_ADDRESS, else beside the supervisor's gRPC socket; a scheme is taken off. */
+export function eventsPath(address: string, ttrpcAddress: string | undefined): string | undefined {
+  const chosen =
+    ttrpcAddress !== undefined && ttrpcAddress !== '' ? ttrpcAddress : address === '' ? '' : `${address}.ttrpc`;
+  return chosen === '' ? undefined : chosen.replace(/^unix:\/\//, '');
+}
+
+/** Writes the line on stdout, which is then the null device: the reader sees the end of file. */
+function announce(bootstrap: Bootstrap): void {
+  writeSync(1, `${JSON.stringify(bootstrap)}\n`);
+  const nowhere = openSync('/dev/null', 'r+');
+  linux.dup2(nowhere, 1);
+  closeSync(nowhere);
+}

@@ -1,0 +1,390 @@
+/**
+ * A container in its shim: init, the execs, and the order in which the world hears of them.
+ *
+ *   create ─► created ──start──► running ◄──resume── paused
+ *                │                  │ └────pause─────►
+ *                └── exits, killed ─┴──► stopped ──delete──► gone
+ *
+ * Promises:
+ * - a create that fails leaves no process, no cgroup, no descriptor, and the shim may be asked again;
+ * - events leave in the order create, start, (exec-added, exec-started,) exit, delete; init's exit comes after the exits
+ *   of its execs; an init that is deleted before it was started has no exit event;
+ * - the exit record is durable before Wait answers and before the exit is announced;
+ * - no process is signalled by a pid that may have been given to another: a child's pid stays its own until it is
+ *   reaped here, and what was reaped is not signalled.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { types } from '@gantry/api/shim';
+import {
+  alreadyExists,
+  failedPrecondition,
+  invalidArgument,
+  isCode,
+  messageOf,
+  notFound,
+  unknown,
+  wrap,
+} from '@gantry/errors';
+import type { LinuxResources, Spec } from '@gantry/oci';
+import { parseProcess, parseSpec } from '@gantry/oci';
+import { signals } from '@gantry/libc';
+import type { Syscalls } from '@gantry/libc';
+import type { Container, CreateRequest } from '@gantry/runtime';
+import type { TaskEvents } from './events/task-events.ts';
+import type { ShimLog } from './log.ts';
+import { createTimeoutMs, drainTimeoutMs, execExitsTimeoutMs, execTimeoutMs, killTimeoutMs } from './limits.ts';
+import { OomWatch } from './oom-watch.ts';
+import { ExecProcess } from './process/exec-process.ts';
+import { writeExitRecord } from './process/exit-record.ts';
+import { InitProcess } from './process/init-process.ts';
+import type { Exit, Reaper } from './process/reaper.ts';
+import type { StdioOwner } from './stdio/ends.ts';
+import { openStdio } from './stdio/open-stdio.ts';
+import type { StdioStrings } from './stdio/open-stdio.ts';
+
+const SIGKILL = signals['SIGKILL'] ?? 9;
+
+/** What a task needs of its shim. */
+export interface TaskParts {
+  readonly sys: Syscalls;
+  readonly createContainer: (sys: Syscalls, request: CreateRequest) => Container;
+  readonly reaper: Reaper;
+  readonly events: TaskEvents;
+  readonly log: ShimLog;
+  readonly nowNs: () => bigint;
+}
+
+export interface CreateTask {
+  readonly id: string;
+  readonly bundle: string;
+  readonly rootfs: readonly types.Mount[];
+  readonly stdio: StdioStrings;
+  readonly noPivot: boolean;
+  readonly noNewKeyring: boolean;
+  readonly stdioOwner?: StdioOwner;
+}
+
+export class Task {
+  readonly id: string;
+  readonly bundle: string;
+  readonly init: InitProcess;
+  readonly #parts: TaskParts;
+  readonly #execs = new Map<string, ExecProcess>();
+  readonly #stdioOwner: StdioOwner | undefined;
+  #oom: OomWatch | undefined;
+  /** Called when an exec has ended, while init's exit waits for that. */
+  #onExecExit: (() => void) | undefined;
+
+  private constructor(parts: TaskParts, request: CreateTask, init: InitProcess) {
+    this.#parts = parts;
+    this.id = request.id;
+    this.bundle = request.bundle;
+    this.init = init;
+    this.#stdioOwner = request.stdioOwner;
+  }
+
+  /** Sets the container up; init waits for `start`. */
+  static async create(parts: TaskParts, request: CreateTask): Promise<Task> {
+    const spec = readSpec(request.bundle);
+    checkTerminal(spec, request.stdio.terminal);
+    const { sys, reaper } = parts;
+    const owner = request.stdioOwner === undefined ? {} : { owner: request.stdioOwner };
+    const stdio = openStdio({ sys, log: parts.log, ...owner }, request.stdio);
+    const expectation = reaper.expect();
+    let task: Task | undefined;
+    try {
+      const container = parts.createContainer(sys, {
+        id: request.id,
+        bundle: request.bundle,
+        spec,
+        rootfs: request.rootfs,
+        stdio: stdio.childDescriptors,
+        noPivot: request.noPivot,
+        noNewKeyring: request.noNewKeyring,
+        timeoutMs: createTimeoutMs,
+      });
+      task = new Task(parts, request, new InitProcess(container, request.stdio, stdio));
+      const created = task;
+      expectation.claim(container.pid, (exit) => void created.#initReaped(exit));
+      stdio.processBorn(container.console);
+      created.#watchOom();
+    } catch (err) {
+      if (task !== undefined) await task.#abandon();
+      stdio.close();
+      throw err;
+    } finally {
+      expectation.end();
+    }
+    parts.events.created({ bundle: task.bundle, rootfs: request.rootfs, ...request.stdio, pid: task.init.pid });
+    return task;
+  }
+
+  /** The exec of that id; not found when there is none. */
+  exec(execId: string): ExecProcess {
+    const exec = this.#execs.get(execId);
+    if (exec === undefined) throw notFound(`process does not exist ${execId}`);
+    return exec;
+  }
+
+  /** True while anything of the container is alive. */
+  get isAlive(): boolean {
+    return this.init.latch.exit === undefined;
+  }
+
+  /** Releases init. Returns its pid. */
+  async start(): Promise<number> {
+    return await this.init.queue.run(() => {
+      this.init.start();
+      this.#parts.events.started(this.init.pid);
+      return this.init.pid;
+    });
+  }
+
+  /** Reserves an exec. `spec` is the OCI Process as JSON. */
+  addExec(execId: string, spec: Uint8Array, stdio: StdioStrings): void {
+    checkExecId(execId);
+    if (this.#execs.has(execId)) throw alreadyExists(`id ${execId}`);
+    this.init.check('exec');
+    const process = { ...parseProcess(Buffer.from(spec)), terminal: stdio.terminal };
+    this.#execs.set(execId, new ExecProcess(execId, this.bundle, process, stdio));
+    this.#parts.events.execAdded(execId);
+  }
+
+  /** Runs a reserved exec. Returns its pid. After a failure it is still reserved. */
+  async startExec(execId: string): Promise<number> {
+    const exec = this.exec(execId);
+    return await exec.queue.run(() => {
+      exec.check('start');
+      this.#checkInitRuns();
+      this.#launch(exec);
+      this.#parts.events.execStarted(execId, exec.pid);
+      return exec.pid;
+    });
+  }
+
+  #launch(exec: ExecProcess): void {
+    const { sys, log, reaper } = this.#parts;
+    const owner = this.#stdioOwner === undefined ? {} : { owner: this.#stdioOwner };
+    const stdio = openStdio({ sys, log, ...owner }, exec.strings);
+    const expectation = reaper.expect();
+    try {
+      const born = this.init.container.exec({
+        process: exec.process,
+        stdio: stdio.childDescriptors,
+        timeoutMs: execTimeoutMs,
+      });
+      expectation.claim(born.pid, (exit) => this.#execReaped(exec, exit));
+      exec.born(born, stdio);
+    } catch (err) {
+      stdio.close();
+      if (exec.state === 'running') exec.kill(sys, SIGKILL);
+      throw err;
+    } finally {
+      expectation.end();
+    }
+  }
+
+  /** containerd's clients tell a dead init from other failures of an exec by this code and sentence. */
+  #checkInitRuns(): void {
+    const { state } = this.init;
+    if (state === 'paused' || state === 'pausing') this.init.check('exec');
+    if (state === 'stopped' || state === 'deleted' || this.init.latch.exit !== undefined) {
+      throw failedPrecondition(`container ${this.id} init process is not running`);
+    }
+  }
+
+  killExec(execId: string, signal: number): void {
+    this.exec(execId).kill(this.#parts.sys, signal);
+  }
+
+  async deleteExec(execId: string): Promise<Exit> {
+    const exec = this.exec(execId);
+    return await exec.queue.run(async () => {
+      const exit = await exec.remove(drainTimeoutMs);
+      this.#execs.delete(execId);
+      return exit;
+    });
+  }
+
+  pause(): void {
+    this.init.pause();
+    this.#parts.events.paused();
+  }
+
+  resume(): void {
+    this.init.resume();
+    this.#parts.events.resumed();
+  }
+
+  update(resources: LinuxResources): void {
+    this.init.check('update');
+    this.init.container.update(resources);
+  }
+
+  /** Every pid in the container, with the exec's id where it is one. */
+  pids(): { pid: number; execId: string | undefined }[] {
+    const execs = new Map<number, string>();
+    for (const exec of this.#execs.values()) if (exec.state === 'running') execs.set(exec.pid, exec.id);
+    return this.init.container.pids().map((pid) => ({ pid, execId: execs.get(pid) }));
+  }
+
+  stats(): ReturnType<Container['stats']> {
+    return this.init.container.stats();
+  }
+
+  /**
+   * Removes the stopped or never started container. Goes on past an error, so that one busy resource does not keep the
+   * others; throws the errors together, and can be repeated then.
+   */
+  async delete(): Promise<Exit> {
+    const { init } = this;
+    return await init.queue.run(async () => {
+      init.check('delete');
+      if (init.state === 'created') await init.discard();
+      const errors: unknown[] = [];
+      await init.stdio.drained(drainTimeoutMs);
+      for (const exec of this.#execs.values()) await attempt(errors, async () => await this.#dropExec(exec));
+      await attempt(errors, () => this.#oom?.close());
+      await attempt(errors, () => init.container.destroy());
+      await attempt(errors, () => init.stdio.close());
+      throwTogether(errors, `deleting container "${this.id}"`);
+      init.state = 'deleted';
+      const exit = init.latch.exit ?? { pid: init.pid, exitStatus: 0, exitedAtNs: this.#parts.nowNs() };
+      this.#parts.events.deleted(exit);
+      return exit;
+    });
+  }
+
+  /** Execs that nobody deleted go with the container; what still lives was left by a cgroup kill and dies now. */
+  async #dropExec(exec: ExecProcess): Promise<void> {
+    if (exec.state === 'running') {
+      try {
+        exec.kill(this.#parts.sys, SIGKILL);
+      } catch (err) {
+        if (!isCode(err, 'not found')) throw err;
+      }
+      await exec.latch.waitAtMost(killTimeoutMs);
+    }
+    if (exec.state === 'running') throw unknown(`exec ${exec.id} does not die`);
+    await exec.remove(0);
+    this.#execs.delete(exec.id);
+  }
+
+  #execReaped(exec: ExecProcess, exit: Exit): void {
+    exec.exited(exit);
+    this.#parts.events.exited(exec.id, exit);
+    this.#onExecExit?.();
+  }
+
+  async #initReaped(exit: Exit): Promise<void> {
+    const { init } = this;
+    init.stdio.processExited();
+    if (!init.container.hasPrivatePidNamespace) this.#killTheRest();
+    if (this.#hasRunningExecs()) await this.#execsEnded();
+    this.#oom?.look();
+    this.#oom?.close();
+    this.#record(exit);
+    init.state = 'stopped';
+    if (!init.discarded) this.#parts.events.exited(this.id, exit);
+    init.latch.settle(init.discarded ? { ...exit, exitStatus: 0 } : exit);
+  }
+
+  /** Without a pid namespace of its own nobody else ends the container's other processes. */
+  #killTheRest(): void {
+    try {
+      this.init.container.cgroup.killAll(SIGKILL);
+    } catch (err) {
+      this.#parts.log.warn('killing what init has left', { container: this.id, error: messageOf(err) });
+    }
+  }
+
+  #hasRunningExecs(): boolean {
+    for (const exec of this.#execs.values()) if (exec.state === 'running') return true;
+    return false;
+  }
+
+  /** Resolves when no exec runs any more, or after a while: a process in state D must not hide init's exit. */
+  async #execsEnded(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, execExitsTimeoutMs);
+      this.#onExecExit = () => {
+        if (this.#hasRunningExecs()) return;
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    this.#onExecExit = undefined;
+  }
+
+  #record(exit: Exit): void {
+    try {
+      writeExitRecord(this.bundle, { ...exit, oomKilled: (this.#oom?.kills ?? 0) > 0 });
+    } catch (err) {
+      // A full disk must not hide the exit from those who wait; the supervisor asks State before it reads the record.
+      this.#parts.log.error('writing the exit record', { container: this.id, error: messageOf(err) });
+    }
+  }
+
+  #watchOom(): void {
+    try {
+      const source = this.init.container.watchOom();
+      if (source !== undefined) this.#oom = new OomWatch(source, () => this.#parts.events.oom());
+    } catch (err) {
+      this.#parts.log.warn('no out-of-memory watch', { container: this.id, error: messageOf(err) });
+    }
+  }
+
+  /** A create that failed after init was made. */
+  async #abandon(): Promise<void> {
+    try {
+      await this.init.discard();
+      this.#oom?.close();
+      this.init.container.destroy();
+    } catch (err) {
+      this.#parts.log.error('undoing a create', { container: this.id, error: messageOf(err) });
+    }
+  }
+}
+
+function readSpec(bundle: string): Spec {
+  const path = join(bundle, 'config.json');
+  let text: Buffer;
+  try {
+    text = readFileSync(path);
+  } catch (err) {
+    throw wrap(err, 'reading the bundle');
+  }
+  try {
+    return parseSpec(text);
+  } catch (err) {
+    throw wrap(err, path);
+  }
+}
+
+function checkTerminal(spec: Spec, terminal: boolean): void {
+  if ((spec.process?.terminal ?? false) === terminal) return;
+  throw invalidArgument(`terminal is ${String(terminal)} in the request, but process.terminal in config.json is not`);
+}
+
+/** An exec id is free text for containerd; here it also becomes a file name in the bundle. */
+function checkExecId(execId: string): void {
+  if (execId === '') throw invalidArgument('exec id cannot be empty');
+  const isFileName = !/[/\0]/.test(execId) && !execId.startsWith('.') && Buffer.byteLength(execId) <= 200;
+  if (!isFileName || execId === 'init') throw invalidArgument(`exec id "${execId}"`);
+}
+
+async function attempt(errors: unknown[], step: () => Promise<void> | void): Promise<void> {
+  try {
+    await step();
+  } catch (err) {
+    errors.push(err);
+  }
+}
+
+function throwTogether(errors: readonly unknown[], doing: string): void {
+  const [first, ...more] = errors;
+  if (first === undefined) return;
+  const others = more.map((err) => `; ${messageOf(err)}`).join('');
+  throw wrap(others === '' ? first : unknown(messageOf(first) + others), doing);
+}
