@@ -112,7 +112,8 @@ class Module {
       const request = this.reference(method.resolvedRequestType);
       const response = this.reference(method.resolvedResponseType);
       const key = method.name[0].toLowerCase() + method.name.slice(1);
-      typed.push(`${docs(method.comment, '  ')}  readonly ${key}: MethodType<${request}, ${response}>;\n`);
+      const streams = `${Boolean(method.requestStream)}, ${Boolean(method.responseStream)}`;
+      typed.push(`${docs(method.comment, '  ')}  readonly ${key}: MethodType<${request}, ${response}, ${streams}>;\n`);
       values.push(
         `  ${key}: { name: '${method.name}', requestType: ${request}, responseType: ${response}, ` +
           `requestStream: ${Boolean(method.requestStream)}, responseStream: ${Boolean(method.responseStream)} },\n`,

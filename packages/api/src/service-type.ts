@@ -1,16 +1,21 @@
 /** What the rest of the house knows about a protobuf service: its name and its methods, typed. */
 import type { MessageType } from './message-type.ts';
 
-/** One method of a service. */
-export interface MethodType<Request = unknown, Response = unknown> {
+/** One method of a service. The last two parameters are literal in generated types, so that handlers can be typed by them. */
+export interface MethodType<
+  Request = unknown,
+  Response = unknown,
+  RequestStream extends boolean = boolean,
+  ResponseStream extends boolean = boolean,
+> {
   /** As in the .proto file and on the wire: `CloseIO`. */
   readonly name: string;
   readonly requestType: MessageType<Request>;
   readonly responseType: MessageType<Response>;
   /** The client sends a stream of requests. */
-  readonly requestStream: boolean;
+  readonly requestStream: RequestStream;
   /** The server answers with a stream of responses. */
-  readonly responseStream: boolean;
+  readonly responseStream: ResponseStream;
 }
 
 export type MethodTypes = Readonly<Record<string, MethodType>>;
