@@ -31,13 +31,29 @@ export interface Cgroup {
   readonly path: string;
   readonly mode: CgroupMode;
 
-  /** Makes the group (and missing ancestors) in every hierarchy. A group that is already there is taken over. */
+  /**
+   * Makes the group (and missing ancestors) in every hierarchy. A group that is already there is taken over; failed
+   * precondition when that one is frozen or (v2) has processes. A failure leaves what was made for `remove`.
+   */
   create(): void;
   /** True while the group is there (in the hierarchy that counts: any controller of v1, the v2 directory). */
   exists(): boolean;
-  /** Moves a process (all its threads) into the group. Throws not found when the process is gone. */
+  /**
+   * Moves a process (all its threads) into the group. Throws not found when the process is gone.
+   * The kernel may take 5 to 10 ms for the first such move after a pause; `joinSelf` does not wait.
+   */
   addProcess(pid: number): void;
-  /** Writes every limit that `resources` names, device rules included. Called once, before the container runs. */
+  /**
+   * Moves the calling process, which must have one thread only, into the group. `unifiedDone` says that it is in the
+   * v2 directory already, because it was cloned into `cloneIntoFd`.
+   */
+  joinSelf(options?: { readonly unifiedDone?: boolean }): void;
+  /** A descriptor of the v2 directory for clone3(2) with CLONE_INTO_CGROUP, the caller's; undefined without a v2 tree. */
+  cloneIntoFd(): number | undefined;
+  /**
+   * Writes every limit that `resources` names, and the device rules: everything is denied but what the rules and the
+   * default devices (null, zero, full, random, urandom, tty, ptmx, pts, tun; making nodes) allow. Called once, before the container runs.
+   */
   apply(resources: LinuxResources): void;
   /** Changes the limits that `resources` names; absent and 0 mean unchanged, device rules are not touched. */
   update(resources: LinuxResources): void;
