@@ -1,1 +1,4 @@
 export type * from './entry.ts';
+export * from './read-tar.ts';
+export * from './tar-parser.ts';
+export * from './tar-writer.ts';
