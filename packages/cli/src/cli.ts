@@ -1,7 +1,7 @@
 /** One command line from argv to exit status. */
 import { connect } from '@gantry/client';
 import type { Client } from '@gantry/client';
-import { invalidArgument, toStatus } from '@gantry/errors';
+import { invalidArgument } from '@gantry/errors';
 import type { Context } from './args/command.ts';
 import { commandHelp, generalHelp } from './args/help.ts';
 import { parseCommandLine } from './args/parse.ts';
@@ -10,6 +10,7 @@ import { flagValue } from './commands/flags.ts';
 import { commands } from './commands/index.ts';
 import { gantryFailed } from './exit-codes.ts';
 import { visible } from './output/table.ts';
+import { sentence } from './output/sentence.ts';
 
 /** Runs it. Results go to stdout; every failure is one line on stderr. Never throws. */
 export async function runCommandLine(argv: readonly string[]): Promise<number> {
@@ -35,7 +36,7 @@ export async function runCommandLine(argv: readonly string[]): Promise<number> {
     };
     return await command.run(context);
   } catch (err) {
-    warn(toStatus(err).message);
+    warn(sentence(err));
     return gantryFailed;
   } finally {
     client?.close();

@@ -7,6 +7,7 @@ import { requireTerminal, terminalSize } from '../attach/terminal.ts';
 import { resolveId } from '../containers/ids.ts';
 import { startFailureStatus } from '../exit-codes.ts';
 import { arg, flagGiven, processFlags } from './flags.ts';
+import { sentence } from '../output/sentence.ts';
 
 export const execCommand: Command = {
   name: 'exec',
@@ -62,7 +63,7 @@ async function run(context: Context): Promise<number> {
   } catch (err) {
     await started?.destroy().catch(() => undefined);
     if (failed === undefined) throw err;
-    context.warn(err instanceof Error ? err.message : String(err));
+    context.warn(sentence(err));
     return startFailureStatus(failed);
   }
 }

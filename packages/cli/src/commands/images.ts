@@ -11,6 +11,7 @@ import { formatTable } from '../output/table.ts';
 import { ago, decimalSize } from '../output/units.ts';
 import { arg, flagGiven } from './flags.ts';
 import { familiarName } from './ps.ts';
+import { sentence } from '../output/sentence.ts';
 
 export const imagesCommand: Command = {
   name: 'images',
@@ -133,7 +134,8 @@ function splitName(name: string): { repository: string; tag: string } {
     const repository = familiarName(`${domain}/${path}`);
     return { repository, tag: tag ?? (digest === undefined ? '' : '<none>') };
   } catch {
-    return { repository: name, tag: '' };
+    const [, repository = name, tag = ''] = /^([^@]+):([^/:]+)$/.exec(name) ?? [];
+    return { repository, tag };
   }
 }
 
@@ -148,7 +150,7 @@ async function removeImages(context: Context): Promise<number> {
     } catch (err) {
       if (isCode(err, 'unavailable')) throw err;
       if (force && isCode(err, 'not found')) continue;
-      context.warn(err instanceof Error ? err.message : String(err));
+      context.warn(sentence(err));
       status = gantryFailed;
     }
   }

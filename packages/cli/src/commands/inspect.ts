@@ -7,6 +7,7 @@ import { resolveId } from '../containers/ids.ts';
 import { gantryFailed } from '../exit-codes.ts';
 import { jsonLine, jsonText } from '../output/json.ts';
 import { taskOf } from './lifecycle.ts';
+import { sentence } from '../output/sentence.ts';
 
 export const inspectCommand: Command = {
   name: 'inspect',
@@ -31,7 +32,7 @@ async function run(context: Context): Promise<number> {
       found.push(await inspect(client, name, type));
     } catch (err) {
       if (!isCode(err, 'not found') && !isCode(err, 'invalid argument')) throw err;
-      context.warn(err instanceof Error ? err.message : String(err));
+      context.warn(sentence(err));
       status = gantryFailed;
     }
   }

@@ -11,6 +11,7 @@ import { logPathLabel, stopSignalLabel } from '../containers/labels.ts';
 import { removeWithLog } from '../containers/remove.ts';
 import { gantryFailed, startFailureStatus } from '../exit-codes.ts';
 import { arg, flagGiven } from './flags.ts';
+import { sentence } from '../output/sentence.ts';
 
 const defaultStopSeconds = '10';
 
@@ -109,7 +110,7 @@ async function eachContainer(
     } catch (err) {
       if (ignoreMissing && isCode(err, 'not found')) continue;
       if (isCode(err, 'unavailable')) throw err;
-      context.warn(err instanceof Error ? err.message : String(err));
+      context.warn(sentence(err));
       status = gantryFailed;
     }
   }
@@ -146,7 +147,7 @@ async function start(context: Context, client: Client, id: string): Promise<numb
     const { exitStatus } = await runAttached(task, { terminal, stdin }, () => task.start());
     return exitStatus;
   } catch (err) {
-    context.warn(err instanceof Error ? err.message : String(err));
+    context.warn(sentence(err));
     return startFailureStatus(err);
   } finally {
     task.detach();

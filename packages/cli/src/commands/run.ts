@@ -1,6 +1,7 @@
 /** `gantry run`: a container from an image, started, and followed until it ends. */
 import { invalidArgument, isCode, notFound } from '@gantry/errors';
 import type { Client, CreateContainerOptions, StdioRequest, TaskProcess } from '@gantry/client';
+import type { Mount } from '@gantry/oci';
 import type { Command, Context, FlagTable, Parsed } from '../args/command.ts';
 import { parseBytes, parseCpus, parseEnv, parseMount, parseVolume } from '../args/values.ts';
 import { runAttached } from '../attach/run-attached.ts';
@@ -11,6 +12,7 @@ import { logFileOf } from '../containers/log-file.ts';
 import { removeWithLog } from '../containers/remove.ts';
 import { startFailureStatus } from '../exit-codes.ts';
 import { arg, flagGiven, flagValue, processFlags } from './flags.ts';
+import { sentence } from '../output/sentence.ts';
 
 const flags: FlagTable = {
   rm: { type: 'boolean', help: 'remove the container when it has ended (not with -d)' },
@@ -71,7 +73,7 @@ async function begin<T>(context: Context, client: Client, id: string, step: () =
   try {
     return await step();
   } catch (err) {
-    context.warn(`container "${shortId(id)}": ${err instanceof Error ? err.message : String(err)}`);
+    context.warn(`container "${shortId(id)}": ${sentence(err)}`);
     await removeQuietly(context, client, id);
     return startFailureStatus(err);
   }
@@ -102,12 +104,20 @@ async function follow(context: Context, client: Client, task: TaskProcess, optio
     // A container that never ran is of no use to anybody.
     if (options.remove || startFailure !== undefined) await removeQuietly(context, client, task.containerId);
     if (startFailure === undefined) throw err;
-    context.warn(err instanceof Error ? err.message : String(err));
+    context.warn(sentence(err));
     return startFailureStatus(startFailure);
   } finally {
     task.detach();
   }
 }
+
+/** As docker gives it: programs look up their own limits there. */
+const cgroupMount: Mount = {
+  destination: '/sys/fs/cgroup',
+  type: 'cgroup',
+  source: 'cgroup',
+  options: ['ro', 'nosuid', 'noexec', 'nodev'],
+};
 
 /** Silence after which the output of an ended process is complete. */
 const drainIdleMs = 300;
@@ -116,7 +126,7 @@ async function removeQuietly(context: Context, client: Client, id: string): Prom
   try {
     await removeWithLog(client, id, { force: true });
   } catch (err) {
-    if (!isCode(err, 'not found')) context.warn(`removing "${shortId(id)}": ${String(err)}`);
+    if (!isCode(err, 'not found')) context.warn(`removing "${shortId(id)}": ${sentence(err)}`);
   }
 }
 
@@ -140,6 +150,7 @@ async function createFromFlags(client: Client, id: string, parsed: Parsed, logFi
     memoryBytes: flagValue(parsed, 'memory', (text) => parseBytes(text, '--memory')),
     cpus: flagValue(parsed, 'cpus', parseCpus),
     mounts: [
+      cgroupMount,
       ...(parsed.lists.get('mount') ?? []).map(parseMount),
       ...(parsed.lists.get('volume') ?? []).map(parseVolume),
     ],

@@ -1,10 +1,10 @@
 /** Verbs about the supervisor as a whole: version, events. */
 import { readFileSync } from 'node:fs';
-import { messageOf } from '@gantry/errors';
 import { toDate } from '@gantry/client';
 import type { Command, Context } from '../args/command.ts';
 import { gantryFailed } from '../exit-codes.ts';
 import { jsonLine } from '../output/json.ts';
+import { sentence } from '../output/sentence.ts';
 
 export const versionCommand: Command = {
   name: 'version',
@@ -55,7 +55,7 @@ async function showVersion(context: Context): Promise<number> {
     }
   }
   if (failure === undefined) return 0;
-  context.warn(messageOf(failure));
+  context.warn(sentence(failure));
   return gantryFailed;
 }
 

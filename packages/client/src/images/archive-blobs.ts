@@ -8,7 +8,7 @@ import { randomUUID } from 'node:crypto';
 import { createGunzip } from 'node:zlib';
 import { Readable } from 'node:stream';
 import { isDigest } from '@gantry/oci';
-import type { EntryHeader } from '@gantry/archive';
+import { readTar } from '@gantry/archive';
 import { invalidArgument, notImplemented, notFound, resourceExhausted, wrap } from '@gantry/errors';
 import type { ContentClient } from '../services/content.ts';
 import type { CallOptions } from '../transport/call-options.ts';
@@ -164,10 +164,4 @@ function cleanPath(unsafePath: string): string {
     else if (part !== '' && part !== '.') parts.push(part);
   }
   return parts.join('/');
-}
-
-function readTar(
-  _source: AsyncIterable<Uint8Array>,
-): AsyncIterable<{ readonly header: EntryHeader; readonly body: AsyncIterable<Uint8Array> }> {
-  throw notImplemented('reading image archives');
 }

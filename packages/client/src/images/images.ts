@@ -84,7 +84,7 @@ export class ImagesClient {
   /** The manifest and config for a platform, read from the content store. */
   async resolve(image: images.Image | string, options: PlatformOptions = {}): Promise<ResolvedImage> {
     const record = typeof image === 'string' ? await this.get(image, options) : image;
-    return resolveImage(this.components.content, targetOf(record), options.platform ?? hostPlatform(), options);
+    return this.resolveTarget(targetOf(record), options);
   }
 
   /** The config document alone. */
@@ -115,11 +115,19 @@ export class ImagesClient {
     await using lease = await components.leases.with({ namespace: options.namespace });
     const leased = { ...options, lease: lease.id };
     const made: images.Image[] = [];
-    for (const found of await readImageArchive(components.content, source, leased)) {
-      made.push(await this.store.put({ name: found.name, target: found.target }, leased));
+    for (const { name, target } of await readImageArchive(components.content, source, leased)) {
+      // Unpacked before it is named: a name promises an image that runs.
+      if (options.unpack ?? true) await this.unpackResolved(await this.resolveTarget(target, leased), leased);
+      made.push(await this.store.put({ name, target }, leased));
     }
-    if (options.unpack ?? true) for (const image of made) await this.unpack(image, leased);
     return made;
+  }
+
+  private resolveTarget(
+    target: { readonly mediaType: string; readonly digest: string },
+    options: PlatformOptions,
+  ): Promise<ResolvedImage> {
+    return resolveImage(this.components.content, target, options.platform ?? hostPlatform(), options);
   }
 
   private unpackResolved(resolved: ResolvedImage, options: UnpackOptions): Promise<string> {
