@@ -1,5 +1,5 @@
 /** Stdio through a real shim process: fifos, log files, terminals. */
-import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, constants, existsSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 
 import t from 'tap';
@@ -74,6 +74,27 @@ t.test('a log file takes both streams', options, async (t) => {
   await shim.wait();
   t.equal(readFileSync(path, 'utf8'), 'out\nerr\n');
   t.equal(await shim.finish(), 0);
+});
+
+t.test('a logging program gets both streams and ends with them', options, async (t) => {
+  const shim = await place.start({ args: ['/bin/sh', '-c', 'echo out; echo err >&2'] });
+  const script = '/bin/cat <&3 >got-out & /bin/cat <&4 >got-err; echo "$CONTAINER_ID" >got-id';
+  const stdout = `binary:///bin/sh?-c=${encodeURIComponent(`exec 5>&-; ${script}`)}`;
+  await shim.run({ stdin: '', stdout, stderr: stdout });
+  await shim.wait();
+  await until('the program has ended', () => existsSync(join(shim.bundle, 'got-id')));
+  const got = ['out', 'err', 'id'].map((name) => readFileSync(join(shim.bundle, `got-${name}`), 'utf8'));
+  t.same(got, ['out\n', 'err\n', `${shim.id}\n`]);
+  t.equal(await shim.finish(), 0);
+});
+
+t.test('a logging program that cannot be run fails the create', options, async (t) => {
+  const shim = await place.start({ args: ['/bin/true'] });
+  await t.rejects(shim.create({ stdin: '', stdout: 'binary:///no/such/logger', stderr: '' }), {
+    message: /logging program "\/no\/such\/logger": ENOENT/,
+  });
+  await shim.shutdown();
+  t.equal(await shim.exited, 0);
 });
 
 t.test('a terminal carries input, output and its size', options, async (t) => {

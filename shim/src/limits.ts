@@ -10,6 +10,10 @@ export const drainTimeoutMs = 10_000;
 export const killTimeoutMs = 10_000;
 /** How long init's exit waits for the exits of killed execs to come first. */
 export const execExitsTimeoutMs = 5000;
+/** How long a logging program may take to say that it is ready. */
+export const programReadyTimeoutMs = 30_000;
+/** From the SIGTERM of a logging program to its SIGKILL. */
+export const programStopTimeoutMs = 12_000;
 /** How long a shim that shuts down offers its last events. */
 export const flushTimeoutMs = 3000;
 /** How long `start` waits for the daemon's line. */

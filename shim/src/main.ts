@@ -1,10 +1,9 @@
-/** The program `containerd-shim-gantry-v1`: parses the command line and runs one action. */
+/**
+ * The program `containerd-shim-gantry-v1`: parses the command line and runs one action. An action's modules are loaded
+ * when it is chosen: the daemon carries nothing of the others in its memory.
+ */
 import { writeSync } from 'node:fs';
 import { messageOf } from '@gantry/errors';
-import { daemon } from './actions/daemon.ts';
-import { deleteAction } from './actions/delete.ts';
-import { info } from './actions/info.ts';
-import { start } from './actions/start.ts';
 import { parseArguments } from './arguments.ts';
 import { version } from './version.ts';
 
@@ -15,13 +14,13 @@ async function main(argv: readonly string[]): Promise<number> {
       writeSync(1, `containerd-shim-gantry-v1:\n  Version:  ${version}\n  Node:     ${process.version}\n`);
       return 0;
     case 'info':
-      return info();
+      return (await import('./actions/info.ts')).info();
     case 'start':
-      return await start(given);
+      return await (await import('./actions/start.ts')).start(given);
     case 'delete':
-      return deleteAction(given);
+      return (await import('./actions/delete.ts')).deleteAction(given);
     default:
-      return await daemon(given, argv);
+      return await (await import('./actions/daemon.ts')).daemon(given, argv);
   }
 }
 

@@ -41,12 +41,13 @@ import { InitProcess } from './process/init-process.ts';
 import type { Exit, Reaper } from './process/reaper.ts';
 import type { StdioOwner } from './stdio/ends.ts';
 import { openStdio } from './stdio/open-stdio.ts';
-import type { StdioStrings } from './stdio/open-stdio.ts';
+import type { OpenStdioParts, StdioStrings } from './stdio/open-stdio.ts';
 
 const SIGKILL = signals['SIGKILL'] ?? 9;
 
 /** What a task needs of its shim. */
 export interface TaskParts {
+  readonly namespace: string;
   readonly sys: Syscalls;
   readonly createContainer: (sys: Syscalls, request: CreateRequest) => Container;
   readonly reaper: Reaper;
@@ -71,7 +72,7 @@ export class Task {
   readonly init: InitProcess;
   readonly #parts: TaskParts;
   readonly #execs = new Map<string, ExecProcess>();
-  readonly #stdioOwner: StdioOwner | undefined;
+  readonly #stdioParts: OpenStdioParts;
   #oom: OomWatch | undefined;
   /** Called when an exec has ended, while init's exit waits for that. */
   #onExecExit: (() => void) | undefined;
@@ -81,7 +82,7 @@ export class Task {
     this.id = request.id;
     this.bundle = request.bundle;
     this.init = init;
-    this.#stdioOwner = request.stdioOwner;
+    this.#stdioParts = stdioParts(parts, request);
   }
 
   /** Sets the container up; init waits for `start`. */
@@ -89,8 +90,7 @@ export class Task {
     const spec = readSpec(request.bundle);
     checkTerminal(spec, request.stdio.terminal);
     const { sys, reaper } = parts;
-    const owner = request.stdioOwner === undefined ? {} : { owner: request.stdioOwner };
-    const stdio = openStdio({ sys, log: parts.log, ...owner }, request.stdio);
+    const stdio = await openStdio(stdioParts(parts, request), request.stdio);
     const expectation = reaper.expect();
     let task: Task | undefined;
     try {
@@ -154,19 +154,18 @@ export class Task {
   /** Runs a reserved exec. Returns its pid. After a failure it is still reserved. */
   async startExec(execId: string): Promise<number> {
     const exec = this.exec(execId);
-    return await exec.queue.run(() => {
+    return await exec.queue.run(async () => {
       exec.check('start');
       this.#checkInitRuns();
-      this.#launch(exec);
+      await this.#launch(exec);
       this.#parts.events.execStarted(execId, exec.pid);
       return exec.pid;
     });
   }
 
-  #launch(exec: ExecProcess): void {
-    const { sys, log, reaper } = this.#parts;
-    const owner = this.#stdioOwner === undefined ? {} : { owner: this.#stdioOwner };
-    const stdio = openStdio({ sys, log, ...owner }, exec.strings);
+  async #launch(exec: ExecProcess): Promise<void> {
+    const { sys, reaper } = this.#parts;
+    const stdio = await openStdio(this.#stdioParts, exec.strings);
     const expectation = reaper.expect();
     try {
       const born = this.init.container.exec({
@@ -345,6 +344,12 @@ export class Task {
       this.#parts.log.error('undoing a create', { container: this.id, error: messageOf(err) });
     }
   }
+}
+
+function stdioParts(parts: TaskParts, request: CreateTask): OpenStdioParts {
+  const { sys, log, reaper, namespace } = parts;
+  const owner = request.stdioOwner === undefined ? {} : { owner: request.stdioOwner };
+  return { sys, log, reaper, namespace, containerId: request.id, ...owner };
 }
 
 function readSpec(bundle: string): Spec {

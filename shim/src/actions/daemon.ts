@@ -8,7 +8,6 @@ import { lineLog } from '../log.ts';
 import { runShim } from '../run-shim.ts';
 import type { Bootstrap } from '../run-shim.ts';
 import { version } from '../version.ts';
-import { socketPathFor } from './socket-path.ts';
 
 /** V8 may have no helper threads when the runtime clones this process. */
 const singleThreaded = '--single-threaded';
@@ -21,7 +20,7 @@ export async function daemon(given: ShimArguments, argv: readonly string[]): Pro
   return await runShim({
     namespace: given.namespace,
     id: given.id,
-    socketPath: given.socket === '' ? socketPathFor(given) : given.socket,
+    socketPath: given.socket === '' ? (await import('./socket-path.ts')).socketPathFor(given) : given.socket,
     eventsPath: eventsPath(given.address, process.env['TTRPC_ADDRESS']),
     version,
     sys: linux,

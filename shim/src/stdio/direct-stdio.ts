@@ -2,21 +2,25 @@
 import type { ChildDescriptors, ProcessStdio } from './process-stdio.ts';
 import { InputEnd, OutputEnd } from './ends.ts';
 import type { EndCalls, StdioOwner } from './ends.ts';
+import type { LoggingProgram } from './logging-program.ts';
+import type { OutputStream } from './output-stream.ts';
 import type { StdioTargets } from './target.ts';
 
 export class DirectStdio implements ProcessStdio {
   readonly #stdin: InputEnd | undefined;
-  readonly #stdout: OutputEnd | undefined;
-  readonly #stderr: OutputEnd | undefined;
+  readonly #stdout: OutputStream | undefined;
+  readonly #stderr: OutputStream | undefined;
+  readonly #program: LoggingProgram | undefined;
   readonly childDescriptors: ChildDescriptors;
 
-  /** Opens all three; what was opened is closed again when one of them fails. */
-  constructor(sys: EndCalls, targets: StdioTargets, owner: StdioOwner | undefined) {
+  /** Opens all three; what was opened is closed again when one of them fails. `program` is ended by `close`. */
+  constructor(sys: EndCalls, targets: StdioTargets, owner?: StdioOwner, program?: LoggingProgram) {
+    this.#program = program;
     const options = { nonBlocking: false, ...(owner === undefined ? {} : { owner }) };
     try {
       this.#stdin = InputEnd.open(sys, targets.stdin, options);
-      this.#stdout = OutputEnd.open(sys, 'stdout', targets.stdout, options);
-      this.#stderr = OutputEnd.open(sys, 'stderr', targets.stderr, options);
+      this.#stdout = program?.stdout ?? OutputEnd.open(sys, 'stdout', targets.stdout, options);
+      this.#stderr = program?.stderr ?? OutputEnd.open(sys, 'stderr', targets.stderr, options);
     } catch (err) {
       this.close();
       throw err;
@@ -56,5 +60,6 @@ export class DirectStdio implements ProcessStdio {
     this.#stdin?.close();
     this.#stdout?.close();
     this.#stderr?.close();
+    this.#program?.stop();
   }
 }

@@ -39,6 +39,7 @@ import {
   S_IFMT,
 } from '@gantry/libc';
 import type { ChannelCalls, FileCalls } from '@gantry/libc';
+import type { OutputStream } from './output-stream.ts';
 import type { StdioTarget, StreamName } from './target.ts';
 
 /** The calls the ends need. */
@@ -61,7 +62,7 @@ function reopen(sys: EndCalls, fd: number, flags: number): number {
 }
 
 /** One output stream. `writeFd` is for the container (or, with a terminal, for the shim's own copying). */
-export class OutputEnd {
+export class OutputEnd implements OutputStream {
   readonly writeFd: number;
   readonly #sys: EndCalls;
   #writeFdOpen = true;
@@ -77,14 +78,14 @@ export class OutputEnd {
     this.#anchor = anchor;
   }
 
-  /** Opens the target; undefined for the null device. `nonBlocking` is for a descriptor that the shim itself writes. */
+  /** Opens the target; undefined when it is no file. `nonBlocking` is for a descriptor that the shim itself writes. */
   static open(
     sys: EndCalls,
     stream: StreamName,
     target: StdioTarget,
     options: { readonly nonBlocking: boolean; readonly owner?: StdioOwner },
   ): OutputEnd | undefined {
-    if (target.kind === 'null') return undefined;
+    if (target.kind === 'null' || target.kind === 'program') return undefined;
     try {
       if (target.kind === 'log') {
         mkdirSync(dirname(target.path), { recursive: true, mode: 0o755 });
@@ -188,13 +189,13 @@ export class InputEnd {
     this.#writeSide = writeSide;
   }
 
-  /** Opens the target; undefined for the null device. */
+  /** Opens the target; undefined when it is nothing to read from. */
   static open(
     sys: EndCalls,
     target: StdioTarget,
     options: { readonly nonBlocking: boolean; readonly owner?: StdioOwner },
   ): InputEnd | undefined {
-    if (target.kind === 'null') return undefined;
+    if (target.kind !== 'existing') return undefined;
     try {
       return InputEnd.#open(sys, target.path, options);
     } catch (err) {

@@ -10,9 +10,10 @@ t.test('the forms of a stdio string', async (t) => {
 });
 
 t.test('what cannot be is refused, naming stream and string', async (t) => {
-  t.throws(() => parseTarget('stderr', 'binary:///bin/logger?x=y'), {
-    code: 'not implemented',
-    message: /stderr "binary:\/\/\/bin\/logger\?x=y"/,
+  t.throws(() => parseTarget('stdout', 'binary-v2:///bin/x'), { code: 'not implemented', message: /binary-v2/ });
+  t.throws(() => parseStdio({ terminal: false, stdin: '', stdout: '/f', stderr: 'binary:///bin/x' }), {
+    code: 'invalid argument',
+    message: /stderr "binary:\/\/\/bin\/x"/,
   });
   t.throws(() => parseTarget('stdout', 'http://x/'), { code: 'invalid argument', message: /unknown scheme http/ });
   t.throws(() => parseTarget('stdout', 'relative/path'), { code: 'invalid argument', message: /not an absolute path/ });
@@ -29,6 +30,15 @@ t.test('a log file given as stdout takes an empty stderr too', async (t) => {
     stderr: log,
   });
   t.same(parseStdio({ terminal: false, stdin: '', stdout: '/f', stderr: '' }).stderr, { kind: 'null' });
+});
+
+t.test('a logging program has the words of its query as arguments, and takes stderr too', async (t) => {
+  const stdout = 'binary:///bin/logger?id=7&flag=&text=a+b%20c';
+  t.same(parseStdio({ terminal: false, stdin: '', stdout, stderr: stdout }), {
+    stdin: { kind: 'null' },
+    stdout: { kind: 'program', path: '/bin/logger', args: ['id', '7', 'flag', '', 'text', 'a b c'] },
+    stderr: { kind: 'null' },
+  });
 });
 
 t.test('with a terminal there is no stderr', async (t) => {

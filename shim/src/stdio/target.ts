@@ -4,7 +4,7 @@
  *   ""                   the null device
  *   /path, fifo:///path  a fifo made by the client, or an existing file, which is appended to
  *   file:///path         a log file, made when missing, its directories too; appended to
- *   binary://…           a logging program: refused, not built yet
+ *   binary:///path?k=v…  a logging program, for stdout and stderr together (logging-program.ts)
  */
 import { invalidArgument, notImplemented } from '@gantry/errors';
 
@@ -14,7 +14,8 @@ export type StdioTarget =
   | { readonly kind: 'null' }
   /** Exists already: fifo, regular file or character device. */
   | { readonly kind: 'existing'; readonly path: string }
-  | { readonly kind: 'log'; readonly path: string };
+  | { readonly kind: 'log'; readonly path: string }
+  | { readonly kind: 'program'; readonly path: string; readonly args: readonly string[] };
 
 const nullTarget: StdioTarget = { kind: 'null' };
 
@@ -26,8 +27,8 @@ export interface StdioTargets {
 }
 
 /**
- * Throws invalid argument for what no supervisor should send and not implemented for logging programs, naming the
- * stream. With a terminal stderr is ignored, as everything leaves by the terminal.
+ * Throws invalid argument for what no supervisor should send, naming the stream. With a terminal stderr is ignored, as
+ * everything leaves by the terminal; a logging program given as stdout takes stderr as well.
  */
 export function parseStdio(strings: {
   readonly terminal: boolean;
@@ -36,10 +37,14 @@ export function parseStdio(strings: {
   readonly stderr: string;
 }): StdioTargets {
   const stdin = parseTarget('stdin', strings.stdin);
-  if (stdin.kind === 'log') throw invalidArgument(`stdin "${strings.stdin}": only a fifo can be read from`);
+  if (stdin.kind === 'log' || stdin.kind === 'program')
+    throw invalidArgument(`stdin "${strings.stdin}": only a fifo can be read from`);
   const stdout = parseTarget('stdout', strings.stdout);
   if (strings.terminal) return { stdin, stdout, stderr: nullTarget };
+  if (stdout.kind === 'program') return { stdin, stdout, stderr: nullTarget };
   const stderr = strings.stderr === '' && stdout.kind === 'log' ? stdout : parseTarget('stderr', strings.stderr);
+  if (stderr.kind === 'program')
+    throw invalidArgument(`stderr "${strings.stderr}": stdout decides on a logging program`);
   return { stdin, stdout, stderr };
 }
 
@@ -55,8 +60,9 @@ export function parseTarget(stream: StreamName, text: string): StdioTarget {
     case 'file':
       return { kind: 'log', path: uriPath(stream, text) };
     case 'binary':
+      return { kind: 'program', path: uriPath(stream, text), args: queryWords(text) };
     case 'binary-v2':
-      throw notImplemented(`${stream} "${text}": logging programs (${scheme}://)`);
+      throw notImplemented(`${stream} "${text}": scheme ${scheme}`);
     default:
       throw invalidArgument(`${stream} "${text}": unknown scheme ${scheme}`);
   }
@@ -71,6 +77,12 @@ function uriPath(stream: StreamName, text: string): string {
     if (err instanceof URIError) throw invalidArgument(`${stream} "${text}": bad percent escape`);
     throw err;
   }
+}
+
+/** Each key of the query and its value, in turn. */
+function queryWords(text: string): string[] {
+  const question = text.indexOf('?');
+  return question < 0 ? [] : [...new URLSearchParams(text.slice(question + 1))].flat();
 }
 
 function absolutePath(stream: StreamName, text: string, path: string): string {

@@ -11,6 +11,8 @@ import type { ShimLog } from '../log.ts';
 import { InputEnd, lateReaderMs, OutputEnd } from './ends.ts';
 import type { EndCalls, StdioOwner } from './ends.ts';
 import type { ChildDescriptors, ProcessStdio } from './process-stdio.ts';
+import type { LoggingProgram } from './logging-program.ts';
+import type { OutputStream } from './output-stream.ts';
 import { Pump } from './pump.ts';
 import type { Watch } from './pump.ts';
 import type { StdioTargets } from './target.ts';
@@ -25,6 +27,8 @@ export interface TerminalParts {
   readonly watchWritable: Watch;
   readonly log: ShimLog;
   readonly owner?: StdioOwner;
+  /** Takes the output instead of a file; ended by `close`. */
+  readonly program?: LoggingProgram;
 }
 
 const outputBufferBytes = 64 * 1024;
@@ -35,7 +39,7 @@ export class TerminalStdio implements ProcessStdio {
   readonly childDescriptors: ChildDescriptors = { stdin: -1, stdout: -1, stderr: -1 };
   readonly #parts: TerminalParts;
   readonly #stdin: InputEnd | undefined;
-  readonly #stdout: OutputEnd | undefined;
+  readonly #stdout: OutputStream | undefined;
   #master: number | undefined;
   #input: Pump | undefined;
   #output: Pump | undefined;
@@ -51,7 +55,9 @@ export class TerminalStdio implements ProcessStdio {
     const options = { nonBlocking: true, ...(parts.owner === undefined ? {} : { owner: parts.owner }) };
     try {
       this.#stdin = InputEnd.open(parts.sys, targets.stdin, options);
-      this.#stdout = OutputEnd.open(parts.sys, 'stdout', targets.stdout, options);
+      this.#stdout = parts.program?.stdout ?? OutputEnd.open(parts.sys, 'stdout', targets.stdout, options);
+      if (parts.program !== undefined) parts.sys.setNonBlocking(parts.program.stdout.writeFd, true);
+      parts.program?.stderr.close();
     } catch (err) {
       this.close();
       throw err;
@@ -117,6 +123,7 @@ export class TerminalStdio implements ProcessStdio {
   close(): void {
     this.#finished();
     this.#stdout?.close();
+    this.#parts.program?.stop();
   }
 
   #startOutput(master: number): void {
