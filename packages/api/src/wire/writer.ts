@@ -65,19 +65,23 @@ export class Writer {
   }
 
   fixed32(value: number): void {
-    this.view.setUint32(this.advance(4), value, true);
+    const at = this.advance(4);
+    this.view.setUint32(at, value, true);
   }
 
   fixed64(value: bigint): void {
-    this.view.setBigUint64(this.advance(8), BigInt.asUintN(64, value), true);
+    const at = this.advance(8);
+    this.view.setBigUint64(at, BigInt.asUintN(64, value), true);
   }
 
   float(value: number): void {
-    this.view.setFloat32(this.advance(4), value, true);
+    const at = this.advance(4);
+    this.view.setFloat32(at, value, true);
   }
 
   double(value: number): void {
-    this.view.setFloat64(this.advance(8), value, true);
+    const at = this.advance(8);
+    this.view.setFloat64(at, value, true);
   }
 
   byteArray(value: Uint8Array): void {
@@ -109,6 +113,7 @@ export class Writer {
     this.pos += size;
   }
 
+  /** Makes room and returns where it begins. May replace `buffer` and `view`: read them after this. */
   private advance(size: number): number {
     this.reserve(size);
     const start = this.pos;
