@@ -1,0 +1,3 @@
+export * from './adaptors.ts';
+export * from './compile.ts';
+export * from './event-adaptor.ts';
