@@ -1,0 +1,145 @@
+// What the machine finds in its memory: busybox, this machine's node, the build, and the packages that it and its tests load.
+import { spawnSync } from 'node:child_process';
+import { existsSync, lstatSync, readFileSync, readdirSync, readlinkSync, realpathSync } from 'node:fs';
+import { join } from 'node:path';
+import { CpioWriter } from './cpio.mjs';
+
+/** Where the checkout is in the guest. */
+const guestCheckout = '/gantry';
+
+/** Packages that tests name but only its command line, the compiler and the reporters load. */
+const notLoaded = new Set(['typescript', 'tshy', '@tapjs/run', '@tapjs/reporter', '@tapjs/create-plugin', 'react-dom']);
+
+/** Of a package, what no program loads. */
+const unneeded = /(\.d\.[cm]?ts|\.map|\.md|\.[cm]?ts)$/;
+
+/** Libraries that are opened by name while the product runs. */
+const openedByName = ['libseccomp.so.2'];
+
+/** Writes the archive and returns its size. `files` are tests relative to the checkout. */
+export function writeImage(path, { checkout, here, kernel, files }) {
+  const archive = new CpioWriter(path);
+  for (const directory of ['proc', 'sys', 'dev', 'tmp', 'run', 'root', 'mnt', 'etc', 'var/lib', 'usr/bin']) {
+    archive.directory(directory);
+  }
+  addPrograms(archive);
+  const workspaces = workspaceDirectories(checkout);
+  const nativeFiles = [];
+  for (const directory of workspaces) {
+    addTree(archive, join(checkout, directory), join(guestCheckout, directory), nativeFiles, [
+      'package.json',
+      'dist',
+      'bin',
+    ]);
+  }
+  for (const name of packageClosure(checkout, workspaces)) {
+    addPackage(archive, checkout, name, nativeFiles);
+  }
+  addLibraries(archive, [process.execPath, ...nativeFiles]);
+  addModule(archive, kernel.modules, 'overlay');
+  archive.copy('init', join(here, 'init'), 0o755);
+  archive.copy('vm/guest.mjs', join(here, 'guest.mjs'));
+  archive.file('vm/tests.json', JSON.stringify(files.map((file) => join(guestCheckout, file))));
+  archive.file('etc/passwd', 'root:x:0:0:root:/root:/bin/sh\n');
+  archive.file('etc/group', 'root:x:0:\n');
+  return archive.close();
+}
+
+function addPrograms(archive) {
+  const found = ['/bin/busybox', '/usr/bin/busybox'].find((path) => existsSync(path));
+  if (found === undefined) throw new Error('busybox is missing (Debian package busybox-static)');
+  archive.copy('bin/busybox', realpathSync(found), 0o755);
+  archive.link('bin/sh', 'busybox');
+  archive.copy('usr/bin/node', process.execPath, 0o755);
+}
+
+/** The checkout's packages in their order. */
+function workspaceDirectories(checkout) {
+  return readJson(join(checkout, 'package.json')).workspaces.filter((directory) =>
+    existsSync(join(checkout, directory, 'dist')),
+  );
+}
+
+/** Names of everything that the workspaces and the test framework depend on, themselves included. */
+function packageClosure(checkout, workspaces) {
+  const wanted = ['tap'];
+  for (const directory of workspaces) wanted.push(...dependencies(join(checkout, directory)));
+  const closure = new Set();
+  for (let name = wanted.pop(); name !== undefined; name = wanted.pop()) {
+    const directory = join(checkout, 'node_modules', name);
+    // Optional dependencies of another platform are not there.
+    if (closure.has(name) || notLoaded.has(name) || !existsSync(directory)) continue;
+    closure.add(name);
+    wanted.push(...dependencies(directory));
+    for (const nested of nestedPackages(directory)) wanted.push(...dependencies(nested));
+  }
+  return closure;
+}
+
+function dependencies(directory) {
+  const {
+    dependencies: needed = {},
+    optionalDependencies: optional = {},
+    peerDependencies: peers = {},
+  } = readJson(join(directory, 'package.json'));
+  return [...Object.keys(needed), ...Object.keys(optional), ...Object.keys(peers)];
+}
+
+/** Packages that a package brings in a version of its own. */
+function nestedPackages(directory) {
+  const nested = join(directory, 'node_modules');
+  if (!existsSync(nested)) return [];
+  return readdirSync(nested)
+    .filter((name) => !name.startsWith('.'))
+    .flatMap((name) => (name.startsWith('@') ? readdirSync(join(nested, name)).map((sub) => join(name, sub)) : [name]))
+    .map((name) => join(nested, name));
+}
+
+function addPackage(archive, checkout, name, nativeFiles) {
+  const source = join(checkout, 'node_modules', name);
+  const target = join(guestCheckout, 'node_modules', name);
+  // Workspaces are links into the checkout.
+  if (lstatSync(source).isSymbolicLink()) archive.link(target, readlinkSync(source));
+  else addTree(archive, source, target, nativeFiles);
+}
+
+/** Everything below `source`, or of its top the entries in `only`. Links are kept. Native modules are noted. */
+function addTree(archive, source, target, nativeFiles, only) {
+  for (const entry of readdirSync(source, { withFileTypes: true })) {
+    if (only !== undefined && !only.includes(entry.name)) continue;
+    const from = join(source, entry.name);
+    const to = join(target, entry.name);
+    if (entry.isDirectory()) addTree(archive, from, to, nativeFiles);
+    else if (entry.isSymbolicLink()) archive.link(to, readlinkSync(from));
+    else if (entry.isFile() && !unneeded.test(entry.name)) {
+      archive.copy(to, from, lstatSync(from).mode & 0o777);
+      if (entry.name.endsWith('.node')) nativeFiles.push(from);
+    }
+  }
+}
+
+/** The shared libraries of these programs, under the paths at which this machine finds them. */
+function addLibraries(archive, programs) {
+  const libraries = new Set();
+  for (const program of programs) {
+    const { stdout } = spawnSync('ldd', [program], { encoding: 'utf8' });
+    for (const [path] of stdout.matchAll(/\/\S+\.so[^\s)]*/g)) libraries.add(path);
+  }
+  const { stdout: cached } = spawnSync('/sbin/ldconfig', ['-p'], { encoding: 'utf8' });
+  for (const name of openedByName) {
+    const line = (cached ?? '').split('\n').find((entry) => entry.trim().startsWith(`${name} `));
+    const path = line?.split(' => ')[1];
+    if (path !== undefined) libraries.add(path);
+  }
+  for (const path of libraries) if (existsSync(path)) archive.copy(path, realpathSync(path), 0o755);
+}
+
+/** A kernel module that needs no other. */
+function addModule(archive, modules, name) {
+  const files = readdirSync(modules, { recursive: true }).filter((file) => file.endsWith(`/${name}.ko`));
+  for (const file of files) archive.copy(`modules/${name}.ko`, join(modules, file));
+}
+
+function readJson(path) {
+  return JSON.parse(readFileSync(path, 'utf8'));
+}
