@@ -88,6 +88,7 @@ export class TtrpcClient {
   ): Promise<ResponseOf<S, K>> {
     const type = methodOf<RequestOf<S, K>, ResponseOf<S, K>>(service, method);
     return new Promise((resolve, reject) => {
+      if (type.requestStream || type.responseStream) throw internal(`ttrpc: ${type.name} is a streaming method`);
       const call = new UnaryCall(type, resolve, reject);
       const payload = type.requestType.encode(type.requestType.create(request));
       this.begin(call, service, type, payload, 0, options);

@@ -1,9 +1,11 @@
 import t from 'tap';
-import { rpc, ttrpcWire, types } from '@gantry/api/shim';
+import { ttrpcWire, types } from '@gantry/api/shim';
+import type { rpc } from '@gantry/api/shim';
 import { frameFlags, frameTypes, maxDataBytes } from './frame.ts';
 import type { Frame } from './frame.ts';
 import { EchoService } from './testing/echo-service.ts';
-import { RawConnection, startPair } from './testing/pair.ts';
+import { startPair } from './testing/pair.ts';
+import type { RawConnection } from './testing/pair.ts';
 
 const codes = { invalidArgument: 3, resourceExhausted: 8, notImplemented: 12 };
 
