@@ -1,1 +1,2 @@
 export type * from './differ-types.ts';
+export * from './differ.ts';

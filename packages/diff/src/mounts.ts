@@ -1,0 +1,183 @@
+/**
+ * Getting at the tree that mounts describe, from inside a worker process.
+ *
+ * Where the tree is just a directory (the upper layer of an overlay, the source of a bind) no mount is needed. Otherwise
+ * the mounts are made in a mount namespace of the worker's own, which ends with it: nothing appears on the host.
+ */
+import { mkdtempSync, rmdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { invalidArgument, wrap } from '@gantry/errors';
+import {
+  AT_FDCWD,
+  CLONE_NEWNS,
+  MNT_DETACH,
+  MS_BIND,
+  MS_DIRSYNC,
+  MS_NOATIME,
+  MS_NODEV,
+  MS_NODIRATIME,
+  MS_NOEXEC,
+  MS_NOSUID,
+  MS_PRIVATE,
+  MS_RDONLY,
+  MS_REC,
+  MS_RELATIME,
+  MS_REMOUNT,
+  MS_STRICTATIME,
+  MS_SYNCHRONOUS,
+  O_DIRECTORY,
+  O_PATH,
+  UMOUNT_NOFOLLOW,
+} from '@gantry/libc';
+import type { Syscalls } from '@gantry/libc';
+import type { DiffMount } from './differ-types.ts';
+import type { LayerTarget } from './layer-tar.ts';
+import { RootTree } from './root-tree.ts';
+
+/** Mount options that are flags of mount(2); the rest is data for the file system. */
+const flagOptions: ReadonlyMap<string, number> = new Map([
+  ['bind', MS_BIND],
+  ['rbind', MS_BIND | MS_REC],
+  ['ro', MS_RDONLY],
+  ['rw', 0],
+  ['defaults', 0],
+  ['nosuid', MS_NOSUID],
+  ['nodev', MS_NODEV],
+  ['noexec', MS_NOEXEC],
+  ['sync', MS_SYNCHRONOUS],
+  ['dirsync', MS_DIRSYNC],
+  ['noatime', MS_NOATIME],
+  ['nodiratime', MS_NODIRATIME],
+  ['relatime', MS_RELATIME],
+  ['strictatime', MS_STRICTATIME],
+]);
+
+/** A place to work in, and its undoing. */
+export interface Opened<T> {
+  readonly value: T;
+  close(): void;
+}
+
+/** The tree a layer is applied to. Throws invalid argument when the mounts describe nothing writable. */
+export function openLayerTarget(sys: Syscalls, mounts: readonly DiffMount[]): Opened<LayerTarget> {
+  const [first] = mounts;
+  if (first === undefined) throw invalidArgument('no mounts to apply the layer to');
+  if (mounts.length === 1 && first.type === 'overlay') {
+    const upper = optionValue(first, 'upperdir');
+    if (upper !== undefined) return openOverlayUpper(sys, first, upper);
+  }
+  if (mounts.length === 1 && isBind(first) && !first.options.includes('ro')) {
+    const tree = openTree(sys, first.source);
+    return { value: naive(tree), close: () => tree.close() };
+  }
+  if (mounts.at(-1)?.options.includes('ro') === true)
+    throw invalidArgument('mounts to apply the layer to are read-only');
+  const mounted = mountPrivately(sys, mounts);
+  const tree = openTree(sys, mounted.value);
+  return {
+    value: naive(tree),
+    close: () => {
+      tree.close();
+      mounted.close();
+    },
+  };
+}
+
+/** Makes mounts appear at a new directory inside the worker's own mount namespace; `value` is that directory. */
+export function mountPrivately(sys: Syscalls, mounts: readonly DiffMount[]): Opened<string> {
+  enterOwnMountNamespace(sys);
+  const root = mkdtempSync(path.join(tmpdir(), 'gantry-diff-'));
+  let made = 0;
+  const close = (): void => {
+    for (; made > 0; made--) sys.umount2(root, MNT_DETACH | UMOUNT_NOFOLLOW);
+    rmdirSync(root);
+  };
+  try {
+    for (const mount of mounts) {
+      if (mount.target !== undefined && mount.target !== '' && mount.target !== '/') {
+        throw invalidArgument(`mount with target ${JSON.stringify(mount.target)}`);
+      }
+      mountAt(sys, mount, root);
+      made += 1;
+    }
+  } catch (err) {
+    close();
+    throw wrap(err, 'mounting the snapshot');
+  }
+  return { value: root, close };
+}
+
+/** True for a mount that only makes a directory appear somewhere else. */
+export function isBind(mount: DiffMount): boolean {
+  return mount.type === 'bind' || mount.options.includes('bind') || mount.options.includes('rbind');
+}
+
+/** The value of `name=…` among a mount's options. */
+export function optionValue(mount: DiffMount, name: string): string | undefined {
+  return mount.options.find((option) => option.startsWith(`${name}=`))?.slice(name.length + 1);
+}
+
+/** The trees of an overlay's lower layers, the nearest first. */
+export function lowerDirectories(mount: DiffMount): string[] {
+  const list = optionValue(mount, 'lowerdir');
+  // A colon or backslash in a name is escaped by a backslash (overlayfs.rst).
+  const found = list?.match(/(?:\\.|[^:\\])+/g) ?? [];
+  return found.map((each) => each.replaceAll(/\\(.)/g, '$1'));
+}
+
+export function openTree(sys: Syscalls, directory: string): RootTree {
+  return new RootTree(sys, sys.openat(AT_FDCWD, directory, O_PATH | O_DIRECTORY));
+}
+
+function openOverlayUpper(sys: Syscalls, mount: DiffMount, upper: string): Opened<LayerTarget> {
+  const trees: RootTree[] = [];
+  const close = (): void => {
+    for (const tree of trees) tree.close();
+  };
+  try {
+    const [tree, ...lowers] = [upper, ...lowerDirectories(mount)].map((directory) => {
+      const opened = openTree(sys, directory);
+      trees.push(opened);
+      return opened;
+    });
+    if (tree === undefined) throw invalidArgument('overlay without an upper directory');
+    const opaqueAttribute = mount.options.includes('userxattr') ? 'user.overlay.opaque' : 'trusted.overlay.opaque';
+    return { value: { tree, form: 'overlay', opaqueAttribute, lowers }, close };
+  } catch (err) {
+    close();
+    throw err;
+  }
+}
+
+function naive(tree: RootTree): LayerTarget {
+  return { tree, form: 'naive', opaqueAttribute: '', lowers: [] };
+}
+
+let ownMountNamespace = false;
+
+/** Once per process: unshare(CLONE_NEWNS) of this thread, and nothing that happens here reaches the host. */
+function enterOwnMountNamespace(sys: Syscalls): void {
+  if (ownMountNamespace) return;
+  sys.unshare(CLONE_NEWNS);
+  sys.mount(undefined, '/', undefined, MS_REC | MS_PRIVATE, undefined);
+  ownMountNamespace = true;
+}
+
+function mountAt(sys: Syscalls, mount: DiffMount, target: string): void {
+  let flags = mount.type === 'bind' ? MS_BIND : 0;
+  const data: string[] = [];
+  for (const option of mount.options) {
+    const flag = flagOptions.get(option);
+    if (flag === undefined) data.push(option);
+    else flags |= flag;
+  }
+  if ((flags & MS_BIND) === 0) {
+    sys.mount(mount.source, target, mount.type, flags, data.join(','));
+    return;
+  }
+  // A bind mount takes its other flags only in a second call.
+  sys.mount(mount.source, target, undefined, flags & (MS_BIND | MS_REC), undefined);
+  const others = flags & ~(MS_BIND | MS_REC);
+  if (others !== 0) sys.mount(undefined, target, undefined, MS_BIND | MS_REMOUNT | others, undefined);
+}

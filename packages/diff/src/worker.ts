@@ -1,0 +1,46 @@
+/** A differ's worker process: takes one job after another from its parent (protocol.ts), dies with it. */
+import { linux, PR_SET_PDEATHSIG, SIGKILL } from '@gantry/libc';
+import { applyLayer } from './apply.ts';
+import { compareTrees } from './compare.ts';
+import { toWireError } from './protocol.ts';
+import type { FromWorker, Job, ToWorker } from './protocol.ts';
+
+/** Everything comes from a differ of the same build, spawned as its child. */
+function isToWorker(message: unknown): message is ToWorker {
+  return typeof message === 'object' && message !== null && 'job' in message;
+}
+
+async function run(job: number, work: Job): Promise<FromWorker> {
+  try {
+    if (work.kind === 'apply') return { job, result: await applyLayer(linux, work.request) };
+    return { job, result: await compareTrees(linux, work.request, async (chunk) => deliver(job, chunk)) };
+  } catch (err) {
+    return { job, error: toWireError(err) };
+  }
+}
+
+let taken: (() => void) | undefined;
+
+/** Sends a piece of the blob and waits until it was taken: the parent's memory stays bounded. */
+async function deliver(job: number, chunk: Uint8Array): Promise<void> {
+  const answer = new Promise<void>((resolve) => {
+    taken = resolve;
+  });
+  send({ job, chunk });
+  await answer;
+}
+
+function send(message: FromWorker): void {
+  process.send?.(message);
+}
+
+linux.prctl(PR_SET_PDEATHSIG, BigInt(SIGKILL));
+// The parent may have died before the line above; then the channel is already closed.
+process.on('disconnect', () => process.exit(0));
+if (!process.connected) process.exit(0);
+
+process.on('message', (message: unknown) => {
+  if (!isToWorker(message)) return;
+  if ('taken' in message) taken?.();
+  else void run(message.job, message.work).then(send);
+});
