@@ -19,5 +19,6 @@ export function logFileOf(namespace: string, id: string): string {
 export function removeLogFile(labels: Readonly<Record<string, string>>): void {
   const file = labels[logPathLabel];
   if (file === undefined) return;
-  if (path.resolve(file).startsWith(`${logDirectory()}${path.sep}`)) rmSync(file, { force: true });
+  const resolved = path.resolve(file);
+  if (resolved.startsWith(`${path.resolve(logDirectory())}${path.sep}`)) rmSync(resolved, { force: true });
 }

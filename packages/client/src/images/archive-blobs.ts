@@ -10,7 +10,7 @@ import { Readable } from 'node:stream';
 import { isDigest } from '@gantry/oci';
 import { readTar } from '@gantry/archive';
 import { invalidArgument, notImplemented, notFound, resourceExhausted, wrap } from '@gantry/errors';
-import type { ContentClient } from '../services/content.ts';
+import type { ContentCalls } from '../services/content.ts';
 import type { CallOptions } from '../transport/call-options.ts';
 
 /** Limit of one document kept in memory. */
@@ -65,7 +65,7 @@ export class ArchiveFiles {
 /** Stores the archive's files. `options` should carry a lease. */
 export async function storeArchive(
   source: AsyncIterable<Uint8Array>,
-  content: ContentClient,
+  content: ContentCalls,
   options: CallOptions,
 ): Promise<ArchiveFiles> {
   const archive = new ArchiveFiles();
@@ -88,7 +88,7 @@ async function storeFile(
   body: AsyncIterable<Uint8Array>,
   path: string,
   size: bigint,
-  content: ContentClient,
+  content: ContentCalls,
   options: CallOptions,
 ): Promise<StoredFile> {
   const [, algorithm, encoded] = /^blobs\/([^/]+)\/([^/]+)$/.exec(path) ?? [];

@@ -5,7 +5,7 @@
 import { isIndexType, parseIndex, parseManifest } from '@gantry/oci';
 import type { Descriptor } from '@gantry/oci';
 import { isCode } from '@gantry/errors';
-import type { ContentClient } from '../services/content.ts';
+import type { ContentCalls } from '../services/content.ts';
 import type { CallOptions } from '../transport/call-options.ts';
 import { documentLimitBytes } from './resolve.ts';
 
@@ -16,7 +16,7 @@ const refLabel = 'containerd.io/gc.ref.content';
  * labelled but not followed; a stored manifest must be complete, or not found is thrown.
  */
 export async function labelChildren(
-  content: ContentClient,
+  content: ContentCalls,
   target: { readonly mediaType: string; readonly digest: string },
   options: CallOptions,
 ): Promise<void> {
@@ -39,7 +39,7 @@ function numbered(letter: string, children: readonly Descriptor[]): Record<strin
   return Object.fromEntries(children.map((child, index) => [`${refLabel}.${letter}.${index}`, child.digest]));
 }
 
-async function isStored(content: ContentClient, digest: string, options: CallOptions): Promise<boolean> {
+async function isStored(content: ContentCalls, digest: string, options: CallOptions): Promise<boolean> {
   try {
     await content.info(digest, options);
     return true;

@@ -6,6 +6,7 @@ import { isCode, notFound } from '@gantry/errors';
 import type { ContentClient } from '../services/content.ts';
 import { ImageStoreClient, targetOf } from '../services/images.ts';
 import type { LeasesClient } from '../services/leases.ts';
+import { applyDiff } from '../services/snapshots.ts';
 import type { SnapshotsClient } from '../services/snapshots.ts';
 import type { CallOptions } from '../transport/call-options.ts';
 import type { Transport } from '../transport/transport.ts';
@@ -13,7 +14,7 @@ import { readImageArchive } from './import.ts';
 import { resolveImage } from './resolve.ts';
 import type { ResolvedImage } from './resolve.ts';
 import { unpackImage } from './unpack.ts';
-import type { UnpackProgress } from './unpack.ts';
+import type { ApplyLayer, UnpackProgress } from './unpack.ts';
 
 /** What the images group is made of. */
 export interface ImagesComponents {
@@ -133,7 +134,8 @@ export class ImagesClient {
   private unpackResolved(resolved: ResolvedImage, options: UnpackOptions): Promise<string> {
     const { transport, content, snapshots } = this.components;
     const chosen = options.snapshotter === undefined ? snapshots : snapshots.of(options.snapshotter);
-    return unpackImage({ transport, content, snapshots: chosen }, resolved, options);
+    const apply: ApplyLayer = (layer, mounts, call) => applyDiff(transport, layer, mounts, call);
+    return unpackImage({ apply, content, snapshots: chosen }, resolved, options);
   }
 }
 

@@ -15,7 +15,7 @@ import {
 } from '@gantry/oci';
 import type { Descriptor, Platform } from '@gantry/oci';
 import { invalidArgument } from '@gantry/errors';
-import type { ContentClient } from '../services/content.ts';
+import type { ContentCalls } from '../services/content.ts';
 import type { CallOptions } from '../transport/call-options.ts';
 import { storeArchive } from './archive-blobs.ts';
 import type { ArchiveFiles } from './archive-blobs.ts';
@@ -40,7 +40,7 @@ export interface ReadArchiveOptions extends CallOptions {
  * Throws invalid argument when it is neither kind of archive, or incomplete.
  */
 export async function readImageArchive(
-  content: ContentClient,
+  content: ContentCalls,
   source: AsyncIterable<Uint8Array>,
   options: ReadArchiveOptions,
 ): Promise<FoundImage[]> {
@@ -72,7 +72,7 @@ function isImage(entry: Descriptor): boolean {
 
 /** Writes the manifest that a docker archive does not have, one for each entry of its manifest.json. */
 async function dockerImages(
-  content: ContentClient,
+  content: ContentCalls,
   files: ArchiveFiles,
   options: ReadArchiveOptions,
 ): Promise<FoundImage[]> {

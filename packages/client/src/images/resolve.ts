@@ -11,7 +11,7 @@ import {
 } from '@gantry/oci';
 import type { ImageConfig, Manifest, Platform } from '@gantry/oci';
 import { notFound } from '@gantry/errors';
-import type { ContentClient } from '../services/content.ts';
+import type { ContentCalls } from '../services/content.ts';
 import type { CallOptions } from '../transport/call-options.ts';
 
 /** Manifests and configs larger than this are refused before they are parsed. */
@@ -34,7 +34,7 @@ export interface ResolvedImage {
  * content is not there; invalid argument when a document is malformed.
  */
 export async function resolveImage(
-  content: ContentClient,
+  content: ContentCalls,
   target: { readonly mediaType: string; readonly digest: string },
   platform: Platform = hostPlatform(),
   options: CallOptions = {},
@@ -47,7 +47,7 @@ export async function resolveImage(
 
 /** Index entries that name their platform come first; of the others the first whose config fits. */
 async function manifestDigest(
-  content: ContentClient,
+  content: ContentCalls,
   target: { readonly mediaType: string; readonly digest: string },
   platform: Platform,
   options: CallOptions,

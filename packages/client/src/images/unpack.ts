@@ -6,23 +6,32 @@
  * this at once: whoever commits second gets already exists and throws its own copy away.
  */
 import { randomBytes } from 'node:crypto';
+import type { types } from '@gantry/api';
 import { chainIds } from '@gantry/oci';
 import type { Descriptor } from '@gantry/oci';
 import { failedPrecondition, invalidArgument, isCode } from '@gantry/errors';
-import type { ContentClient } from '../services/content.ts';
-import { applyDiff } from '../services/snapshots.ts';
+import type { ContentCalls } from '../services/content.ts';
 import type { SnapshotsClient } from '../services/snapshots.ts';
 import type { CallOptions } from '../transport/call-options.ts';
-import type { Transport } from '../transport/transport.ts';
 import type { ResolvedImage } from './resolve.ts';
 
 const snapshotRefLabel = 'containerd.io/snapshot.ref';
 const uncompressedLabel = 'containerd.io/uncompressed';
 
+/** The snapshots service as far as unpacking goes. */
+export type UnpackSnapshots = Pick<SnapshotsClient, 'commit' | 'prepare' | 'remove' | 'snapshotter' | 'stat'>;
+
+/** Applies a layer on mounts and returns the descriptor of its uncompressed tar. */
+export type ApplyLayer = (
+  layer: types.Descriptor,
+  mounts: readonly types.Mount[],
+  options: CallOptions,
+) => Promise<{ readonly digest: string }>;
+
 export interface UnpackComponents {
-  readonly transport: Transport;
-  readonly content: ContentClient;
-  readonly snapshots: SnapshotsClient;
+  readonly apply: ApplyLayer;
+  readonly content: ContentCalls;
+  readonly snapshots: UnpackSnapshots;
 }
 
 /** Called before each layer that has to be extracted; `index` counts from 0. */
@@ -75,7 +84,7 @@ interface LayerStep {
 }
 
 async function unpackLayer(components: UnpackComponents, step: LayerStep, options: CallOptions): Promise<void> {
-  const { snapshots, content, transport } = components;
+  const { snapshots, content, apply } = components;
   const key = `extract-${process.hrtime.bigint()}-${randomBytes(3).toString('base64url')} ${step.chainId}`;
   const labels = { [snapshotRefLabel]: step.chainId };
   let mounts;
@@ -89,7 +98,7 @@ async function unpackLayer(components: UnpackComponents, step: LayerStep, option
   try {
     const { mediaType, digest, size } = step.layer;
     const descriptor = { mediaType, digest, size: BigInt(size), annotations: {} };
-    const applied = await applyDiff(transport, descriptor, mounts, options);
+    const applied = await apply(descriptor, mounts, options);
     if (applied.digest !== step.diffId) {
       throw failedPrecondition(
         `wrong diff id calculated on extraction: layer ${digest} is "${applied.digest}", the config says "${step.diffId}"`,
@@ -103,7 +112,7 @@ async function unpackLayer(components: UnpackComponents, step: LayerStep, option
   await content.setLabels(step.layer.digest, { [uncompressedLabel]: step.diffId }, options);
 }
 
-async function exists(snapshots: SnapshotsClient, name: string, options: CallOptions): Promise<boolean> {
+async function exists(snapshots: UnpackSnapshots, name: string, options: CallOptions): Promise<boolean> {
   try {
     await snapshots.stat(name, options);
     return true;
@@ -114,7 +123,7 @@ async function exists(snapshots: SnapshotsClient, name: string, options: CallOpt
 }
 
 /** Has its own deadline: the caller's may be what ended the extraction. */
-async function discard(snapshots: SnapshotsClient, key: string, options: CallOptions): Promise<void> {
+async function discard(snapshots: UnpackSnapshots, key: string, options: CallOptions): Promise<void> {
   try {
     await snapshots.remove(key, { namespace: options.namespace, timeoutMs: 10_000 });
   } catch {

@@ -14,7 +14,7 @@
  * A client that dies leaves the pipes; the shim keeps them usable for a later `attach`. No open blocks: a blocking
  * open of a fifo would sit in a thread of Node's pool until a peer comes.
  */
-import { closeSync, constants, mkdirSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { closeSync, constants, mkdirSync, mkdtempSync, openSync, rmdirSync, rmSync } from 'node:fs';
 import { Socket } from 'node:net';
 import path from 'node:path';
 import type { Writable } from 'node:stream';
@@ -35,6 +35,8 @@ export interface FifoOptions {
   readonly id: string;
 }
 
+const pipeNames = ['stdin', 'stdout', 'stderr'] as const;
+
 /** Paths for the wire; '' for a stream that is not there. */
 export interface StdioPaths {
   readonly stdin: string;
@@ -52,11 +54,9 @@ export class Fifos {
   readonly stderr: Socket | undefined;
   /** Ending it closes the pipe; the process sees end-of-file after Tasks.CloseIO too. */
   stdin: Writable | undefined;
-  private readonly directory: string;
   private stdinHold: number | undefined;
 
-  private constructor(directory: string, paths: StdioPaths) {
-    this.directory = directory;
+  private constructor(paths: StdioPaths) {
     this.paths = paths;
     this.stdout = openForReading(paths.stdout);
     this.stderr = paths.stderr === '' ? undefined : openForReading(paths.stderr);
@@ -69,26 +69,26 @@ export class Fifos {
     mkdirSync(root, { recursive: true, mode: 0o711 });
     const directory = mkdtempSync(path.join(root, `${options.id}-`));
     try {
-      const make = (name: string, wanted: boolean): string => {
+      const make = (name: (typeof pipeNames)[number], wanted: boolean): string => {
         if (!wanted) return '';
         const file = path.join(directory, name);
         linux.mknodat(AT_FDCWD, file, S_IFIFO | 0o600, 0n);
         return file;
       };
-      return new Fifos(directory, {
+      return new Fifos({
         stdin: make('stdin', options.stdin),
         stdout: make('stdout', true),
         stderr: make('stderr', !options.terminal),
       });
     } catch (err) {
-      rmSync(directory, { recursive: true, force: true });
+      removePipes(directory);
       throw err;
     }
   }
 
   /** Opens the fifos an earlier client made, for as long as their container keeps them. */
   static reopen(paths: StdioPaths): Fifos {
-    const fifos = new Fifos(path.dirname(paths.stdout), paths);
+    const fifos = new Fifos(paths);
     fifos.connectStdin();
     return fifos;
   }
@@ -120,7 +120,7 @@ export class Fifos {
   /** Closes the client's ends and removes the pipes. May be called more than once. */
   close(): void {
     this.detach();
-    rmSync(this.directory, { recursive: true, force: true });
+    removeFifosOf(this.paths.stdout);
   }
 
   /** Closes the client's ends and leaves the pipes for another client. */
@@ -133,10 +133,23 @@ export class Fifos {
   }
 }
 
-/** Removes the fifo directory that a task's stdout lies in, when it is one of ours. */
-export function removeFifosOf(stdoutPath: string): void {
-  const directory = path.dirname(stdoutPath);
-  if (path.dirname(directory) === fifoRoot()) rmSync(directory, { recursive: true, force: true });
+/**
+ * Removes the pipes that a task's stdout is one of, when they lie where this client puts such pipes: directly in a
+ * directory directly below `fifoRoot()`. The path comes from a record that anybody may have written.
+ */
+export function removeFifosOf(unsafeStdoutPath: string): void {
+  const directory = path.dirname(path.resolve(unsafeStdoutPath));
+  if (path.dirname(directory) === path.resolve(fifoRoot())) removePipes(directory);
+}
+
+/** Never recursive, on purpose: the names this client makes, and the directory if nothing else is in it. */
+function removePipes(directory: string): void {
+  try {
+    for (const name of pipeNames) rmSync(path.join(directory, name), { force: true });
+    rmdirSync(directory);
+  } catch {
+    // Somebody else's file is in it, or it is gone already.
+  }
 }
 
 function openForReading(file: string): Socket {

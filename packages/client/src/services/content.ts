@@ -37,6 +37,9 @@ export interface Written {
   readonly existed: boolean;
 }
 
+/** What working on images needs of the content service; tests pass a literal. */
+export type ContentCalls = Pick<ContentClient, 'info' | 'readAll' | 'setLabels' | 'write'>;
+
 export class ContentClient {
   private readonly transport: Transport;
 

@@ -19,7 +19,7 @@ export interface WaitOptions extends CallOptions {
 }
 
 export async function waitForExit(
-  tasks: TasksClient,
+  tasks: Pick<TasksClient, 'wait'>,
   containerId: string,
   execId: string,
   options: WaitOptions = {},
