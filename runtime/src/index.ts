@@ -1,1 +1,3 @@
-export {};
+export type { Container, CreateRequest, ExecRequest, ExecutedProcess, RootfsMount, Stdio } from './container.ts';
+export { createContainer } from './create.ts';
+export { deleteLeftovers } from './delete.ts';

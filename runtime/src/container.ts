@@ -1,0 +1,96 @@
+/**
+ * The seam between the runtime and its caller (the shim, the command line): what is asked, what is handed back.
+ *
+ * Everything is synchronous and happens in the caller's process; the caller must be single-threaded Node
+ * (`node --single-threaded`) with nothing in libuv's thread pool, because containers are made by clone(2) of it.
+ *
+ *   createContainer ──► created ──start()──► running ◄──resume()── paused
+ *         │ throws: nothing is left    │            └────pause()────►
+ *         ▼                            └─ init ends (the caller reaps it) ──► destroy()
+ */
+import type { Cgroup, CgroupStats, OomWatch } from '@gantry/cgroups';
+import type { LinuxResources, Process, Spec } from '@gantry/oci';
+
+/** A mount of a snapshot, as a snapshotter words it. */
+export interface RootfsMount {
+  readonly type: string;
+  readonly source: string;
+  /** Sub directory of the rootfs that it goes to; empty or absent: the rootfs itself. */
+  readonly target?: string;
+  readonly options: readonly string[];
+}
+
+/** Descriptors for a process's 0, 1 and 2; -1 is /dev/null. They stay the caller's. */
+export interface Stdio {
+  readonly stdin: number;
+  readonly stdout: number;
+  readonly stderr: number;
+}
+
+export interface CreateRequest {
+  readonly id: string;
+  /** Absolute path of the bundle; init.pid and state.json are written there. */
+  readonly bundle: string;
+  readonly spec: Spec;
+  /** Assembled inside the container's mount namespace; empty: `spec.root.path`, relative to the bundle. */
+  readonly rootfs: readonly RootfsMount[];
+  /** Ignored when `spec.process.terminal` is set. */
+  readonly stdio: Stdio;
+  /** chroot instead of pivot_root, for hosts whose root is a ramfs. */
+  readonly noPivot?: boolean;
+  /** Stay in the caller's session keyring. */
+  readonly noNewKeyring?: boolean;
+  /** Bounds every wait of the call, clean-up excluded. */
+  readonly timeoutMs: number;
+}
+
+export interface ExecRequest {
+  readonly process: Process;
+  /** Ignored when `process.terminal` is set. */
+  readonly stdio: Stdio;
+  readonly timeoutMs: number;
+}
+
+/** A process that runs in the container. The caller reaps it. */
+export interface ExecutedProcess {
+  readonly pid: number;
+  /** Field 22 of /proc/PID/stat. */
+  readonly startTime: bigint;
+  /** Pty master when the process has a terminal; the caller's. */
+  readonly console: number | undefined;
+}
+
+/** A container whose init exists. Methods throw GantryErrors. */
+export interface Container {
+  readonly id: string;
+  readonly pid: number;
+  readonly startTime: bigint;
+  readonly cgroup: Cgroup;
+  readonly spec: Spec;
+  /** Pty master when `spec.process.terminal`; the caller's. */
+  readonly console: number | undefined;
+  /** False when the pid namespace is the host's or was joined: then init's end does not end the others. */
+  readonly hasPrivatePidNamespace: boolean;
+
+  /** Releases init. Throws when the program could not be executed; init is dead then and the caller reaps it. */
+  start(): void;
+  /** Runs one more process; returns when it has been executed. Failed precondition when paused or gone. */
+  exec(request: ExecRequest): ExecutedProcess;
+  /**
+   * Signals init, or every process with `all`. Not found when init is gone. SIGKILL reaches every process when the
+   * container has no pid namespace of its own, and thaws a paused one.
+   */
+  kill(signal: number, options?: { readonly all?: boolean }): void;
+  /** Freezes every process. */
+  pause(): void;
+  resume(): void;
+  isPaused(): boolean;
+  /** Every process in the container's control group, in the caller's pid namespace. */
+  pids(): number[];
+  /** Changes limits; absent fields stay, device rules are not touched. */
+  update(resources: LinuxResources): void;
+  stats(): CgroupStats;
+  watchOom(): OomWatch;
+  /** After init was reaped: ends what is left in the control group and removes it. Can be repeated. */
+  destroy(): void;
+}

@@ -1,0 +1,117 @@
+/** Exec: one more process in a running container. Parent's side; the child's is init/exec.ts. */
+import { closeSync, constants, openSync } from 'node:fs';
+import { join } from 'node:path';
+import { ownCgroupPaths } from '@gantry/cgroups';
+import { failedPrecondition, wrap } from '@gantry/errors';
+import { CLONE_NEWPID, isErrno, POLLIN } from '@gantry/libc';
+import type { Syscalls } from '@gantry/libc';
+import { Child } from './child.ts';
+import { CleanUp, Descriptors } from './clean-up.ts';
+import type { ExecRequest, ExecutedProcess } from './container.ts';
+import { completeSetUp, hostCgroups } from './create.ts';
+import { Deadline, openChannel, ParentChannel } from './handshake.ts';
+import { hiddenClone } from './hidden-clone.ts';
+import { runExec } from './init/exec.ts';
+import type { ExecPlan } from './init/exec.ts';
+import type { ContainerParts } from './linux-container.ts';
+import { cloneInPidNamespace } from './namespaces/join.ts';
+import { hostId } from './namespaces/user-mappings.ts';
+import { planProcess } from './process/plan.ts';
+import { ownStdio } from './process/stdio.ts';
+import { validateProcess } from './validate.ts';
+
+/**
+ * Joins the container's namespaces and control group with a new process and executes the program in it. Returns when
+ * execve(2) has succeeded; the process is the caller's to reap. After a failure there is none.
+ */
+export function execInContainer(sys: Syscalls, parts: ContainerParts, request: ExecRequest): ExecutedProcess {
+  const { spec, child: init, cgroup } = parts;
+  validateProcess(request.process, 'exec process');
+  const plan = planProcess(spec, request.process, 'exec process');
+  const [ended = 0] = sys.poll([{ fd: init.pidfd, events: POLLIN }], 0);
+  if (ended !== 0) throw failedPrecondition('cannot exec in a stopped container');
+  // The new process would be frozen half-way.
+  if (cgroup.isFrozen()) {
+    throw failedPrecondition('cannot exec in a paused container (use --ignore-paused to override)');
+  }
+  if (!plan.terminal) ownStdio(sys, request.stdio, hostId(spec.linux?.uidMappings, plan.uid) ?? plan.uid);
+  const deadline = new Deadline(request.timeoutMs);
+  const cleanUp = new CleanUp();
+  try {
+    using descriptors = new Descriptors(sys);
+    const { parentFd, childFd } = openChannel(sys);
+    const channel = new ParentChannel(sys, parentFd);
+    cleanUp.add(() => channel.close());
+    descriptors.keep(childFd);
+    const child = giveBirth(sys, parts, {
+      id: parts.id,
+      process: plan,
+      stdio: request.stdio,
+      initPidfd: init.pidfd,
+      namespaceFlags: parts.namespaceFlags,
+      cgroup,
+      unifiedDone: false,
+      noNewKeyring: parts.noNewKeyring,
+      parentFd,
+      childFd,
+    });
+    cleanUp.add(() => child.destroy());
+    descriptors.close(childFd);
+    const console = completeSetUp(sys, { child, channel, deadline, plan, cleanUp, cgroup, last: 'executed' });
+    channel.close();
+    sys.close(child.pidfd);
+    return { pid: child.pid, startTime: child.startTime, console };
+  } catch (err) {
+    cleanUp.run();
+    throw err;
+  }
+}
+
+function giveBirth(sys: Syscalls, parts: ContainerParts, plan: ExecPlan): Child {
+  const cgroupFd = parts.cgroup.cloneIntoFd();
+  try {
+    return new Child(sys, cloneInto(sys, parts, plan, cgroupFd));
+  } catch (err) {
+    // The container's init has made groups of its own and moved into one of them: the group itself takes no more
+    // processes (cgroups(7), "no internal processes"). The new one goes where init is.
+    if (
+      cgroupFd === undefined ||
+      parts.cgroup.mode !== 'unified' ||
+      !isErrno(rootCause(err), 'EBUSY', 'ENODEV', 'EOPNOTSUPP')
+    )
+      throw err;
+    const initGroup = openGroupOf(parts.child.pid);
+    try {
+      return new Child(sys, cloneInto(sys, parts, plan, initGroup));
+    } finally {
+      closeSync(initGroup);
+    }
+  } finally {
+    if (cgroupFd !== undefined) sys.close(cgroupFd);
+  }
+}
+
+function cloneInto(sys: Syscalls, parts: ContainerParts, plan: ExecPlan, cgroupFd: number | undefined): number {
+  const make = (): number => hiddenClone(sys, 0, cgroupFd);
+  let pid: number;
+  try {
+    const joinsPid = (parts.namespaceFlags & CLONE_NEWPID) !== 0;
+    pid = joinsPid ? cloneInPidNamespace(sys, parts.child.pidfd, make) : make();
+  } catch (err) {
+    // The kernel's answer for a pid namespace whose init has ended.
+    if (isErrno(err, 'ENOMEM', 'ESRCH')) throw failedPrecondition('cannot exec in a stopped container');
+    throw wrap(err, 'unable to start container process');
+  }
+  if (pid === 0) return runExec(sys, { ...plan, unifiedDone: cgroupFd !== undefined });
+  return pid;
+}
+
+function rootCause(err: unknown): unknown {
+  return err instanceof Error && err.cause !== undefined ? rootCause(err.cause) : err;
+}
+
+function openGroupOf(pid: number): number {
+  const path = ownCgroupPaths(pid).get('') ?? '/';
+  const root = hostCgroups().unified?.directory ?? '/sys/fs/cgroup';
+  return openSync(join(root, path), constants.O_RDONLY | constants.O_DIRECTORY);
+}

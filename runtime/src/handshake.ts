@@ -1,0 +1,200 @@
+/**
+ * The protocol between the caller of the runtime (parent) and the process that becomes a container's init or an exec'd
+ * process (child): one SOCK_SEQPACKET pair, one JSON object a message, close-on-exec on both sides.
+ *
+ *   parent                                             child
+ *   ──────────────────────────────────────────────────────────────────────────────────────────────────────
+ *   clone ─────────────────────────────────────────►   non-dumpable, own signals, own descriptors
+ *                                                      [joins a user namespace by path: clones once more with
+ *                        ◄── born {pid} ────────────    CLONE_PARENT and ends; the second child goes on]
+ *   [reaps the first child by its pid]
+ *   [writes uid_map, gid_map of a new user namespace]
+ *   mapped ────────────────────────────────────────►   [waited for it] becomes the namespace's root
+ *                                                      mounts, devices, console; joins the control group as late
+ *                                                      as it can; pivot_root, hostname, sysctls …
+ *                        ◄── console ───────────────   [terminal] the pty's master travels as a descriptor
+ *                        ◄── ready ─────────────────   set-up is done
+ *   rlimits, OOM score
+ *   proceed ───────────────────────────────────────►   credentials, working directory, looks up the program
+ *                        ◄── created ───────────────   [init] waits for start without a bound
+ *   start ─────────────────────────────────────────►   [init] seccomp, execve
+ *                        ◄── end of file ───────────   execve succeeded: the socket was close-on-exec
+ *
+ * At any point the child may send `error {code, message}` and exit with status 1 instead.
+ * An exec'd process does the same without `mapped`, `created` and `start`.
+ *
+ * When the parent dies, the child's next receive sees the end of file and it exits: a container that was never started
+ * does not outlive its shim. When the child dies, the parent sees the end of file (or its pidfd) where it expected a
+ * message. What the child sends is untrusted: it is parsed, bounded in size, and pids in it are checked by the parent.
+ */
+import { deadlineExceeded, errorCodes, GantryError, internal, unknown } from '@gantry/errors';
+import type { ErrorCode } from '@gantry/errors';
+import { isErrno, POLLIN, SOCK_SEQPACKET } from '@gantry/libc';
+import type { ChannelCalls, FileCalls } from '@gantry/libc';
+
+export type HandshakeCalls = Pick<ChannelCalls, 'sendMessage' | 'receiveMessage' | 'poll' | 'socketpair'> &
+  Pick<FileCalls, 'close'>;
+
+/** What the child says. */
+export type ChildMessage =
+  | { readonly kind: 'born'; readonly pid: number }
+  | { readonly kind: 'ready' | 'created' }
+  | { readonly kind: 'console' }
+  | { readonly kind: 'error'; readonly code: ErrorCode; readonly message: string };
+
+/** What the parent says. */
+export type ParentMessage = 'mapped' | 'proceed' | 'start';
+
+/** A message's data is never longer; an error's text is cut to fit. */
+const MAX_MESSAGE_BYTES = 16 * 1024;
+const MAX_ERROR_CHARACTERS = 4000;
+
+const plainKinds = ['ready', 'created'] as const;
+
+/** The two ends of a new channel; each side closes the other's. */
+export function openChannel(sys: HandshakeCalls): { readonly parentFd: number; readonly childFd: number } {
+  const [parentFd, childFd] = sys.socketpair(SOCK_SEQPACKET);
+  return { parentFd, childFd };
+}
+
+/** The child's end. */
+export class ChildChannel {
+  readonly #sys: HandshakeCalls;
+  readonly #fd: number;
+
+  constructor(sys: HandshakeCalls, fd: number) {
+    this.#sys = sys;
+    this.#fd = fd;
+  }
+
+  send(message: ChildMessage, fds: readonly number[] = []): void {
+    this.#sys.sendMessage(this.#fd, Buffer.from(JSON.stringify(message)), fds);
+  }
+
+  /** Reports why the child ends. Never throws: there is nobody left to tell. */
+  sendError(err: unknown): void {
+    const code = err instanceof GantryError ? err.code : 'unknown';
+    const message = (err instanceof Error ? err.message : String(err)).slice(0, MAX_ERROR_CHARACTERS);
+    try {
+      this.send({ kind: 'error', code, message });
+    } catch {
+      // The parent is gone or does not listen any more; the exit status says the rest.
+    }
+  }
+
+  /** Waits for one particular message, however long it takes; throws when the parent is gone. */
+  expect(wanted: ParentMessage): void {
+    const received = this.#sys.receiveMessage(this.#fd, MAX_MESSAGE_BYTES)?.data.toString('latin1');
+    if (received !== wanted) throw internal(`runtime is gone: expected ${wanted}, got ${JSON.stringify(received)}`);
+  }
+}
+
+/** One message as the parent sees it; `eof` when the child's end is closed. */
+export type Received =
+  | { readonly kind: 'eof' }
+  | { readonly kind: 'born'; readonly pid: number }
+  | { readonly kind: 'ready' | 'created' }
+  | { readonly kind: 'console'; readonly master: number };
+
+/** The parent's end; it owns the descriptor. */
+export class ParentChannel {
+  readonly #sys: HandshakeCalls;
+  readonly #fd: number;
+  #open = true;
+
+  constructor(sys: HandshakeCalls, fd: number) {
+    this.#sys = sys;
+    this.#fd = fd;
+  }
+
+  /** False once it was closed: init has been started. */
+  get isOpen(): boolean {
+    return this.#open;
+  }
+
+  send(message: ParentMessage): void {
+    try {
+      this.#sys.sendMessage(this.#fd, Buffer.from(message), []);
+    } catch (err) {
+      // The child has ended; what it said before is still there to be received.
+      if (!isErrno(err, 'EPIPE', 'ECONNRESET')) throw err;
+    }
+  }
+
+  /**
+   * The next message. Throws the child's error, or deadline exceeded. `pidfd` ends the wait when the child dies while
+   * somebody else still holds its end open (a process made at the same moment).
+   */
+  receive(deadline: Deadline, pidfd: number): Received {
+    const [readable] = this.#sys.poll(
+      [
+        { fd: this.#fd, events: POLLIN },
+        { fd: pidfd, events: POLLIN },
+      ],
+      deadline.remainingMs(),
+    );
+    if (readable === 0 || readable === undefined) {
+      if (deadline.remainingMs() > 0) return { kind: 'eof' };
+      throw deadlineExceeded('container set-up took too long');
+    }
+    const message = this.#sys.receiveMessage(this.#fd, MAX_MESSAGE_BYTES);
+    if (message === undefined || message.data.length === 0) return { kind: 'eof' };
+    return this.#parse(message.data, message.fds);
+  }
+
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    this.#sys.close(this.#fd);
+  }
+
+  #parse(unsafeData: Buffer, fds: readonly number[]): Received {
+    let taken: number | undefined;
+    try {
+      const message = parseChildMessage(unsafeData);
+      if (message.kind === 'error') throw new GantryError(message.code, message.message);
+      if (message.kind !== 'console') return message;
+      const [master, ...others] = fds;
+      if (master === undefined || others.length > 0) throw internal('console message without its descriptor');
+      taken = master;
+      return { kind: 'console', master };
+    } finally {
+      for (const fd of fds) if (fd !== taken) this.#sys.close(fd);
+    }
+  }
+}
+
+function parseChildMessage(unsafeData: Buffer): ChildMessage {
+  let unsafe: unknown;
+  try {
+    unsafe = JSON.parse(unsafeData.toString());
+  } catch {
+    throw internal('malformed message from the container process');
+  }
+  if (typeof unsafe !== 'object' || unsafe === null || !('kind' in unsafe)) throw internal('message without a kind');
+  const kind = plainKinds.find((known) => known === unsafe.kind);
+  if (kind !== undefined) return { kind };
+  if (unsafe.kind === 'console') return { kind: 'console' };
+  if (unsafe.kind === 'born' && 'pid' in unsafe && Number.isSafeInteger(unsafe.pid) && Number(unsafe.pid) > 0) {
+    return { kind: 'born', pid: Number(unsafe.pid) };
+  }
+  if (unsafe.kind === 'error' && 'message' in unsafe && 'code' in unsafe) {
+    const code = errorCodes.find((known) => known === unsafe.code) ?? 'unknown';
+    return { kind: 'error', code, message: String(unsafe.message) };
+  }
+  throw unknown('unexpected message from the container process');
+}
+
+/** A point in time that several waits share. */
+export class Deadline {
+  readonly #at: number;
+
+  constructor(timeoutMs: number) {
+    this.#at = performance.now() + timeoutMs;
+  }
+
+  /** Never negative. */
+  remainingMs(): number {
+    return Math.max(0, this.#at - performance.now());
+  }
+}

@@ -1,0 +1,84 @@
+/** What a process that is added to a running container does, in order; the same rules hold as for init (init.ts). */
+import type { Cgroup } from '@gantry/cgroups';
+import { wrap } from '@gantry/errors';
+import { AT_FDCWD, CLONE_NEWPID, CLONE_NEWUSER, O_DIRECTORY, O_PATH } from '@gantry/libc';
+import type { Syscalls } from '@gantry/libc';
+import type { Stdio } from '../container.ts';
+import { ChildChannel } from '../handshake.ts';
+import { applyAppArmor } from '../process/apparmor.ts';
+import { execute, prepareIdentity, takeIdentity } from '../process/become.ts';
+import { openConsole } from '../process/console.ts';
+import { withHome } from '../process/environment.ts';
+import type { ProcessPlan } from '../process/plan.ts';
+import { closeOthers, installStdio, installTerminal, reopenNull } from '../process/stdio.ts';
+import { joinKeyring } from './init.ts';
+
+export interface ExecPlan {
+  readonly id: string;
+  readonly process: ProcessPlan;
+  readonly stdio: Stdio;
+  /** Of the container's init, whose namespaces are joined. */
+  readonly initPidfd: number;
+  /** CLONE_NEW* of the namespaces to join. The pid namespace was joined by being born. */
+  readonly namespaceFlags: number;
+  readonly cgroup: Cgroup;
+  readonly unifiedDone: boolean;
+  readonly noNewKeyring: boolean;
+  readonly parentFd: number;
+  readonly childFd: number;
+}
+
+/** Never returns. */
+export function runExec(sys: Syscalls, plan: ExecPlan): never {
+  const channel = new ChildChannel(sys, plan.childFd);
+  try {
+    sys.resetSignals();
+    sys.close(plan.parentFd);
+    const env = setUp(sys, plan, channel);
+    channel.send({ kind: 'ready' });
+    channel.expect('proceed');
+    const process = { ...plan.process, env };
+    return execute(sys, process, takeIdentity(sys, process));
+  } catch (err) {
+    channel.sendError(err);
+    return sys.exitNow(1);
+  }
+}
+
+function setUp(sys: Syscalls, plan: ExecPlan, channel: ChildChannel): readonly string[] {
+  try {
+    return setUpSteps(sys, plan, channel);
+  } catch (err) {
+    throw wrap(err, 'error during container init');
+  }
+}
+
+function setUpSteps(sys: Syscalls, plan: ExecPlan, channel: ChildChannel): readonly string[] {
+  const { process, namespaceFlags } = plan;
+  sys.setsid();
+  installStdio(sys, process.terminal ? { stdin: -1, stdout: -1, stderr: -1 } : plan.stdio);
+  // By the host's paths, which are out of sight after the next step.
+  plan.cgroup.joinSelf({ unifiedDone: plan.unifiedDone });
+  const proc = sys.openat(AT_FDCWD, '/proc', O_PATH | O_DIRECTORY);
+  applyAppArmor(sys, proc, process);
+  sys.close(proc);
+  sys.setns(plan.initPidfd, namespaceFlags & ~CLONE_NEWPID);
+  if ((namespaceFlags & CLONE_NEWUSER) !== 0) {
+    sys.setresgid(0, 0, 0);
+    sys.setresuid(0, 0, 0);
+  }
+  if (!plan.noNewKeyring) joinKeyring(sys, plan.id);
+  const root = sys.openat(AT_FDCWD, '/', O_PATH | O_DIRECTORY);
+  if (process.terminal) {
+    const { master, slave } = openConsole(sys, root, process);
+    installTerminal(sys, slave);
+    sys.setControllingTerminal(0);
+    channel.send({ kind: 'console' }, [master]);
+  } else {
+    reopenNull(sys);
+  }
+  const env = withHome(sys, root, process.env, process.uid);
+  closeOthers(sys, plan.childFd);
+  prepareIdentity(sys, process);
+  return env;
+}

@@ -1,0 +1,140 @@
+/**
+ * What a container's first process does, in order, from its birth by clone(2) to its execve(2).
+ *
+ * This code runs in a copy of the parent's JavaScript heap and must never return to its event loop: every path ends in
+ * execve or exitNow. It opens nothing that it does not close, and says through the handshake what went wrong.
+ */
+import { wrap } from '@gantry/errors';
+import type { Cgroup } from '@gantry/cgroups';
+import { AT_FDCWD, CLONE_NEWCGROUP, CLONE_NEWPID, CLONE_PARENT, isErrno, O_DIRECTORY, O_PATH } from '@gantry/libc';
+import type { Syscalls } from '@gantry/libc';
+import type { Spec } from '@gantry/oci';
+import type { Stdio } from '../container.ts';
+import { ChildChannel } from '../handshake.ts';
+import { joinAll } from '../namespaces/join.ts';
+import type { NamespacePlan } from '../namespaces/plan.ts';
+import { writeSysctls } from '../namespaces/sysctl.ts';
+import { enterNewTimeNamespace } from '../namespaces/time.ts';
+import { applyAppArmor } from '../process/apparmor.ts';
+import { execute, prepareIdentity, takeIdentity } from '../process/become.ts';
+import { withHome } from '../process/environment.ts';
+import type { ProcessPlan } from '../process/plan.ts';
+import { closeOthers, installStdio, installTerminal, reopenNull } from '../process/stdio.ts';
+import type { RootfsPlan } from '../rootfs/assemble.ts';
+import { assembleRootfs, enterRootfs } from '../rootfs/assemble.ts';
+
+/** Everything the child needs, decided by the parent before it is born. */
+export interface InitPlan {
+  readonly id: string;
+  readonly spec: Spec;
+  readonly namespaces: NamespacePlan;
+  readonly process: ProcessPlan;
+  readonly rootfs: RootfsPlan;
+  readonly stdio: Stdio;
+  readonly cgroup: Cgroup;
+  /** The child was born in the group's v2 directory. */
+  readonly unifiedDone: boolean;
+  /** The group must be joined before the mounts, because one of them (or a namespace) shows it. */
+  readonly cgroupFirst: boolean;
+  readonly noNewKeyring: boolean;
+  readonly parentFd: number;
+  readonly childFd: number;
+}
+
+/** Never returns. */
+export function runInit(sys: Syscalls, plan: InitPlan): never {
+  const channel = new ChildChannel(sys, plan.childFd);
+  try {
+    sys.resetSignals();
+    sys.close(plan.parentFd);
+    enterNamespaces(sys, plan, channel);
+    const env = setUp(sys, plan, channel);
+    channel.send({ kind: 'ready' });
+    channel.expect('proceed');
+    const process = { ...plan.process, env };
+    const path = takeIdentity(sys, process);
+    channel.send({ kind: 'created' });
+    channel.expect('start');
+    return execute(sys, process, path);
+  } catch (err) {
+    channel.sendError(err);
+    return sys.exitNow(1);
+  }
+}
+
+function enterNamespaces(sys: Syscalls, plan: InitPlan, channel: ChildChannel): void {
+  const { joins, user, pid, needsIntermediate, cloneFlags, newUser } = plan.namespaces;
+  if (!needsIntermediate) joinAll(sys, joins, undefined);
+  else {
+    if (pid !== undefined) sys.setns(pid.fd, CLONE_NEWPID);
+    joinAll(sys, joins, user);
+    const born = sys.clone((CLONE_PARENT | cloneFlags) >>> 0);
+    if (born !== 0) {
+      channel.send({ kind: 'born', pid: born });
+      sys.exitNow(0);
+    }
+  }
+  if (!newUser && user === undefined) return;
+  if (newUser) channel.expect('mapped');
+  // As long as this process has the host's id it may write the control groups' files.
+  plan.cgroup.joinSelf({ unifiedDone: plan.unifiedDone });
+  sys.setresgid(0, 0, 0);
+  sys.setresuid(0, 0, 0);
+}
+
+/** Returns the environment of the program. */
+function setUp(sys: Syscalls, plan: InitPlan, channel: ChildChannel): readonly string[] {
+  try {
+    return setUpSteps(sys, plan, channel);
+  } catch (err) {
+    throw wrap(err, 'error during container init');
+  }
+}
+
+function setUpSteps(sys: Syscalls, plan: InitPlan, channel: ChildChannel): readonly string[] {
+  const { spec, namespaces, process } = plan;
+  const inUserNamespace = namespaces.newUser || namespaces.user !== undefined;
+  const joinGroup = (): void => {
+    if (!inUserNamespace) plan.cgroup.joinSelf({ unifiedDone: plan.unifiedDone });
+  };
+  sys.setsid();
+  sys.umask(0);
+  installStdio(sys, process.terminal ? { stdin: -1, stdout: -1, stderr: -1 } : plan.stdio);
+  if (!plan.noNewKeyring) joinKeyring(sys, plan.id);
+  if (namespaces.newNetwork) sys.linkUp('lo');
+  const proc = sys.openat(AT_FDCWD, '/proc', O_PATH | O_DIRECTORY);
+  if (namespaces.newTime) {
+    enterNewTimeNamespace(sys, sys.openat(proc, 'self', O_PATH | O_DIRECTORY), spec.linux?.timeOffsets);
+  }
+  if (plan.cgroupFirst) joinGroup();
+  if (namespaces.newCgroup) sys.unshare(CLONE_NEWCGROUP);
+
+  const assembled = assembleRootfs(sys, plan.rootfs, process);
+  if (assembled.console !== undefined) {
+    const { master, slave } = assembled.console;
+    installTerminal(sys, slave);
+    sys.setControllingTerminal(0);
+    channel.send({ kind: 'console' }, [master]);
+  }
+  if (spec.hostname !== undefined && spec.hostname !== '') sys.sethostname(spec.hostname);
+  if (spec.domainname !== undefined && spec.domainname !== '') sys.setdomainname(spec.domainname);
+  writeSysctls(sys, proc, spec.linux?.sysctl ?? {});
+  applyAppArmor(sys, proc, process);
+  // As late as the host's paths can still be seen: what the set-up has used is not charged to the container.
+  if (!plan.cgroupFirst) joinGroup();
+  enterRootfs(sys, plan.rootfs, assembled.root);
+  const env = withHome(sys, assembled.root, process.env, process.uid);
+  if (!process.terminal) reopenNull(sys);
+  closeOthers(sys, plan.childFd);
+  prepareIdentity(sys, process);
+  return env;
+}
+
+/** A keyring of the container's own, so that it sees none of the runtime's keys (keyrings(7)). */
+export function joinKeyring(sys: Syscalls, id: string): void {
+  try {
+    sys.joinSessionKeyring(`_ses.${id}`);
+  } catch (err) {
+    if (!isErrno(err, 'ENOSYS')) throw wrap(err, 'unable to join session keyring');
+  }
+}

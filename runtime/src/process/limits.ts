@@ -1,0 +1,58 @@
+/**
+ * Resource limits of a process (getrlimit(2)).
+ *
+ * They are set from outside, by the parent, before the process gives up its identity: raising one needs privileges that
+ * it may not have in its user namespace. The limits on address space would hit the set-up itself, so these are lowered
+ * by the process as the last thing it does.
+ */
+import { wrap } from '@gantry/errors';
+import { errnoDescription, resourceLimits, SyscallError } from '@gantry/libc';
+import type { ProcessCalls, ResourceLimit } from '@gantry/libc';
+import { toUint64 } from '@gantry/oci';
+import type { Process } from '@gantry/oci';
+
+export interface LimitToSet extends ResourceLimit {
+  readonly resource: number;
+}
+
+export type LimitCalls = Pick<ProcessCalls, 'setResourceLimit' | 'getResourceLimit'>;
+
+const RLIMIT_DATA = 2;
+const RLIMIT_AS = 9;
+
+/** The configuration's limits by number. */
+export function limitsToSet(process: Process): LimitToSet[] {
+  return (process.rlimits ?? []).map(({ type, soft, hard }) => ({
+    resource: resourceLimits[type] ?? -1,
+    soft: toUint64(soft),
+    hard: toUint64(hard),
+  }));
+}
+
+/** True for a limit that the process lowers itself. */
+function hampersSetUp({ resource }: LimitToSet): boolean {
+  return resource === RLIMIT_AS || resource === RLIMIT_DATA;
+}
+
+/** The parent's part: sets the limits of `pid`; of those that would hamper it only what has to be raised. */
+export function setLimits(sys: LimitCalls, pid: number, limits: readonly LimitToSet[]): void {
+  for (const limit of limits) {
+    if (hampersSetUp(limit) && limit.hard <= sys.getResourceLimit(pid, limit.resource).hard) continue;
+    setLimit(sys, pid, limit);
+  }
+}
+
+/** The process's own part. */
+export function lowerOwnLimits(sys: LimitCalls, limits: readonly LimitToSet[]): void {
+  for (const limit of limits) if (hampersSetUp(limit)) setLimit(sys, 0, limit);
+}
+
+/** The words are runc's, which callers look for. */
+function setLimit(sys: LimitCalls, pid: number, limit: LimitToSet): void {
+  try {
+    sys.setResourceLimit(pid, limit.resource, limit);
+  } catch (err) {
+    const reason = err instanceof SyscallError ? errnoDescription(err.errno) : 'failed';
+    throw wrap(err, `error setting rlimits for ready process: error setting rlimit type ${limit.resource}: ${reason}`);
+  }
+}

@@ -1,0 +1,137 @@
+/** Device nodes and the usual symlinks of /dev. */
+import { posix } from 'node:path';
+import { failedPrecondition, wrap } from '@gantry/errors';
+import {
+  AT_FDCWD,
+  AT_SYMLINK_NOFOLLOW,
+  isErrno,
+  makedev,
+  O_CREAT,
+  O_DIRECTORY,
+  O_NOFOLLOW,
+  O_PATH,
+  O_RDONLY,
+  S_IFBLK,
+  S_IFCHR,
+  S_IFIFO,
+  S_IFMT,
+} from '@gantry/libc';
+import type { FileCalls } from '@gantry/libc';
+import type { DeviceType, LinuxDevice } from '@gantry/oci';
+import { attach, copyTree } from './detached.ts';
+import type { FileSystemCalls } from './filesystems.ts';
+import { makeDirectory, normalDestination, openWithoutLinks, using } from './resolve.ts';
+
+export type DeviceCalls = FileSystemCalls & Pick<FileCalls, 'mknodat' | 'fchownat' | 'symlinkat' | 'unlinkat'>;
+
+/** What every container has (runtime specification, config-linux.md "Default Devices"). */
+export const defaultDevices: readonly LinuxDevice[] = [
+  { path: '/dev/null', type: 'c', major: 1, minor: 3 },
+  { path: '/dev/zero', type: 'c', major: 1, minor: 5 },
+  { path: '/dev/full', type: 'c', major: 1, minor: 7 },
+  { path: '/dev/random', type: 'c', major: 1, minor: 8 },
+  { path: '/dev/urandom', type: 'c', major: 1, minor: 9 },
+  { path: '/dev/tty', type: 'c', major: 5, minor: 0 },
+];
+
+const DEFAULT_MODE = 0o666;
+
+const symlinks: readonly (readonly [name: string, target: string])[] = [
+  ['fd', '/proc/self/fd'],
+  ['stdin', '/proc/self/fd/0'],
+  ['stdout', '/proc/self/fd/1'],
+  ['stderr', '/proc/self/fd/2'],
+  ['core', '/proc/kcore'],
+];
+
+const fileTypes: Readonly<Record<DeviceType, number>> = { c: S_IFCHR, u: S_IFCHR, b: S_IFBLK, p: S_IFIFO };
+
+/**
+ * Makes the nodes. `byBind` shows the host's nodes instead of making new ones, which a user namespace does not allow.
+ * The process's umask must be 0.
+ */
+export function makeDevices(sys: DeviceCalls, root: number, devices: readonly LinuxDevice[], byBind: boolean): void {
+  // Nearly all of them are in one directory, which is looked up once.
+  let open: { readonly path: string; readonly fd: number } | undefined;
+  try {
+    for (const device of devices) {
+      const path = normalDestination(device.path);
+      const directory = posix.dirname(path);
+      if (open?.path !== directory) {
+        if (open !== undefined) sys.close(open.fd);
+        open = { path: directory, fd: openDeviceDirectory(sys, root, directory) };
+      }
+      try {
+        makeDevice(sys, open.fd, posix.basename(path), device, byBind);
+      } catch (err) {
+        throw wrap(err, `device ${device.path}`);
+      }
+    }
+  } finally {
+    if (open !== undefined) sys.close(open.fd);
+  }
+}
+
+/** A symlink on the way would let the image choose where nodes are made (CVE-2026-41579); it is refused. */
+function openDeviceDirectory(sys: DeviceCalls, root: number, path: string): number {
+  try {
+    return openWithoutLinks(sys, root, path, O_DIRECTORY);
+  } catch (err) {
+    if (isErrno(err, 'ELOOP')) throw failedPrecondition(`${path} of the root file system is a symlink`);
+    if (!isErrno(err, 'ENOENT')) throw err;
+  }
+  sys.close(makeDirectory(sys, root, path));
+  return openWithoutLinks(sys, root, path, O_DIRECTORY);
+}
+
+function makeDevice(sys: DeviceCalls, directory: number, name: string, device: LinuxDevice, byBind: boolean): void {
+  const type = fileTypes[device.type];
+  if (byBind && type !== S_IFIFO) {
+    bindDevice(sys, directory, name, device.path);
+    return;
+  }
+  const mode = type | ((device.fileMode ?? DEFAULT_MODE) & 0o7777);
+  const number = type === S_IFIFO ? 0n : makedev(device.major, device.minor);
+  try {
+    sys.mknodat(directory, name, mode, number);
+  } catch (err) {
+    if (isErrno(err, 'EPERM')) {
+      bindDevice(sys, directory, name, device.path);
+      return;
+    }
+    if (!isErrno(err, 'EEXIST')) throw err;
+  }
+  const found = sys.fstatat(directory, name, AT_SYMLINK_NOFOLLOW);
+  if ((found.mode & S_IFMT) !== type || (type !== S_IFIFO && found.rdev !== number)) {
+    throw failedPrecondition('something else is there already');
+  }
+  const { uid = 0, gid = 0 } = device;
+  if (found.uid !== uid || found.gid !== gid) sys.fchownat(directory, name, uid, gid, AT_SYMLINK_NOFOLLOW);
+}
+
+/** Covers an empty file with the host's node of the same path. */
+function bindDevice(sys: DeviceCalls, directory: number, name: string, hostPath: string): void {
+  sys.close(sys.openat(directory, name, O_RDONLY | O_CREAT | O_NOFOLLOW, DEFAULT_MODE));
+  using(sys, sys.openat(directory, name, O_PATH | O_NOFOLLOW), (target) => {
+    using(sys, copyTree(sys, AT_FDCWD, hostPath, false), (fd) => attach(sys, fd, target));
+  });
+}
+
+/** /dev/fd and its like, and /dev/ptmx. What an image has there already stays, but for ptmx. */
+export function makeDeviceLinks(sys: DeviceCalls, root: number): void {
+  using(sys, openDeviceDirectory(sys, root, '/dev'), (dev) => {
+    for (const [name, target] of symlinks) {
+      try {
+        sys.symlinkat(target, dev, name);
+      } catch (err) {
+        if (!isErrno(err, 'EEXIST')) throw err;
+      }
+    }
+    try {
+      sys.unlinkat(dev, 'ptmx', 0);
+    } catch (err) {
+      if (!isErrno(err, 'ENOENT')) throw wrap(err, 'replacing /dev/ptmx');
+    }
+    sys.symlinkat('pts/ptmx', dev, 'ptmx');
+  });
+}

@@ -1,0 +1,121 @@
+/** The mount list, carried out in the child: one entry after the other, in the configuration's order. */
+import { invalidArgument, wrap } from '@gantry/errors';
+import { isErrno, MOUNT_ATTR_RDONLY, O_DIRECTORY, PROC_SUPER_MAGIC } from '@gantry/libc';
+import { attach, mountDetached, setAttributes, setPropagation, singleOptions } from './detached.ts';
+import type { DetachedCalls } from './detached.ts';
+import type { PlannedMount } from './sources.ts';
+import { isDirectory, makeTarget, openIfPresent, openWithoutLinks, statOf, using } from './resolve.ts';
+import type { ResolveCalls } from './resolve.ts';
+
+export type FileSystemCalls = DetachedCalls & ResolveCalls;
+
+/** Mounted over by lxcfs and its like; everything else inside /proc is the kernel's alone. */
+const allowedInProc: ReadonlySet<string> = new Set([
+  '/proc/cpuinfo',
+  '/proc/diskstats',
+  '/proc/meminfo',
+  '/proc/stat',
+  '/proc/swaps',
+  '/proc/uptime',
+  '/proc/loadavg',
+  '/proc/slabinfo',
+  '/proc/sys/kernel/ns_last_pid',
+  '/proc/sys/crypto/fips_enabled',
+]);
+
+/** Mounts to be made read-only when everything in them has been made. The descriptors are the caller's to close. */
+export type LateReadonly = number[];
+
+/** Carries one entry out. Cgroup mounts are elsewhere (cgroup-mount.ts). */
+export function mountEntry(sys: FileSystemCalls, root: number, mount: PlannedMount, late: LateReadonly): void {
+  try {
+    if (mount.tree !== undefined) attachTree(sys, root, mount, mount.tree);
+    else mountFileSystem(sys, root, mount, late);
+  } catch (err) {
+    throw wrap(err, `error mounting "${mount.source}" to rootfs at "${mount.destination}"`);
+  }
+}
+
+function attachTree(
+  sys: FileSystemCalls,
+  root: number,
+  mount: PlannedMount,
+  tree: { readonly fd: number; readonly isDirectory: boolean },
+): void {
+  if (mount.destination === '/proc' && !isProcfs(sys, tree.fd)) {
+    throw invalidArgument('"/proc" cannot be mounted because it is not of type proc');
+  }
+  using(sys, makeTarget(sys, root, mount.destination, tree.isDirectory ? 'directory' : 'file'), (target) => {
+    checkTarget(sys, root, mount, target);
+    attach(sys, tree.fd, target);
+  });
+}
+
+function mountFileSystem(sys: FileSystemCalls, root: number, mount: PlannedMount, late: LateReadonly): void {
+  const { type, source, options, destination } = mount;
+  if (destination === '/proc' && type !== 'proc') {
+    throw invalidArgument('"/proc" cannot be mounted because it is not of type proc');
+  }
+  const isTmpfs = type === 'tmpfs';
+  const existing = isTmpfs ? openIfPresent(sys, root, destination) : undefined;
+  const data = singleOptions(options.data);
+  // A tmpfs over an existing directory keeps that directory's mode, unless the options say otherwise.
+  if (existing !== undefined) {
+    const mode = using(sys, existing, () => statOf(sys, existing)).mode & 0o7777;
+    data.unshift(`mode=${mode.toString(8)}`);
+  }
+  // What is mounted read-only from the start could not hold the mount points and devices that follow.
+  const readOnlyLater = isTmpfs && (options.attributes.set & MOUNT_ATTR_RDONLY) !== 0;
+  const attributes = readOnlyLater
+    ? { ...options.attributes, set: options.attributes.set & ~MOUNT_ATTR_RDONLY }
+    : options.attributes;
+  const superFlags = readOnlyLater ? options.superFlags.filter((flag) => flag !== 'ro') : options.superFlags;
+  const target = openTarget(sys, root, mount);
+  let fd: number | undefined;
+  try {
+    checkTarget(sys, root, mount, target);
+    fd = mountDetached(sys, { type, source, attributes, superFlags, data });
+    attach(sys, fd, target);
+    if (options.recursiveAttributes !== undefined) setAttributes(sys, fd, options.recursiveAttributes, true);
+    for (const propagation of options.propagation) setPropagation(sys, fd, propagation);
+    if (readOnlyLater) {
+      late.push(fd);
+      fd = undefined;
+    }
+  } finally {
+    sys.close(target);
+    if (fd !== undefined) sys.close(fd);
+  }
+}
+
+/** proc and sysfs are what everything else is checked against; nothing of the image may lead their mount astray. */
+function openTarget(sys: FileSystemCalls, root: number, mount: PlannedMount): number {
+  if (mount.type !== 'proc' && mount.type !== 'sysfs') return makeTarget(sys, root, mount.destination, 'directory');
+  try {
+    return openWithoutLinks(sys, root, mount.destination, O_DIRECTORY);
+  } catch (err) {
+    if (isErrno(err, 'ENOENT')) return makeTarget(sys, root, mount.destination, 'directory');
+    if (isErrno(err, 'ELOOP', 'ENOTDIR')) {
+      throw invalidArgument(`filesystem "${mount.type}" must be mounted on ordinary directory`);
+    }
+    throw err;
+  }
+}
+
+/** Neither the root itself nor a place inside procfs may be covered. */
+function checkTarget(sys: FileSystemCalls, root: number, mount: PlannedMount, target: number): void {
+  const here = statOf(sys, target);
+  const top = statOf(sys, root);
+  if (here.dev === top.dev && here.ino === top.ino) throw invalidArgument('mount destination is the root file system');
+  const insideProc = mount.destination.startsWith('/proc/') || (mount.destination !== '/proc' && isProcfs(sys, target));
+  if (insideProc && !allowedInProc.has(mount.destination)) {
+    throw invalidArgument(`"${mount.destination}" cannot be mounted because it is inside /proc`);
+  }
+  if (!insideProc || isDirectory(here)) return;
+  // An allowed name must also be that file and not a symlink of the image to another.
+  sys.close(openWithoutLinks(sys, root, mount.destination));
+}
+
+function isProcfs(sys: FileSystemCalls, fd: number): boolean {
+  return sys.fstatfs(fd).type === PROC_SUPER_MAGIC;
+}

@@ -1,0 +1,159 @@
+/**
+ * What the container's root is made of, opened by the parent: with the host's identity and paths, as detached mounts.
+ * The child, which may be in a user namespace that cannot even see these paths, only attaches them.
+ *
+ * A copy of the host's mounts must not send anything back: its propagation is set before anybody can mount below it.
+ */
+import { posix } from 'node:path';
+import { invalidArgument, notFound, wrap } from '@gantry/errors';
+import { AT_EMPTY_PATH, AT_FDCWD, isErrno, O_DIRECTORY, O_NOFOLLOW, O_PATH } from '@gantry/libc';
+import type { FileCalls } from '@gantry/libc';
+import type { Mount, Spec } from '@gantry/oci';
+import type { RootfsMount } from '../container.ts';
+import type { Descriptors } from '../clean-up.ts';
+import {
+  applyToCopy,
+  copyTree,
+  FSCONFIG_STRING_BYTES,
+  mountDetached,
+  setPropagation,
+  singleOptions,
+} from './detached.ts';
+import type { DetachedCalls } from './detached.ts';
+import { parseMountOptions } from './mount-options.ts';
+import type { MountOptions, Propagation } from './mount-options.ts';
+import { isDirectory, normalDestination } from './resolve.ts';
+
+export type SourceCalls = DetachedCalls & Pick<FileCalls, 'openat' | 'fstatat'>;
+
+/** A detached mount and where in the root it goes. */
+export interface PreparedMount {
+  readonly fd: number;
+  /** Normal path in the container; `/` is the root itself. */
+  readonly destination: string;
+}
+
+/** One entry of the mount list. */
+export interface PlannedMount {
+  /** Where it stands in the configuration, for error texts. */
+  readonly field: string;
+  readonly destination: string;
+  readonly type: string;
+  readonly source: string;
+  readonly options: MountOptions;
+  /** The copied tree of a bind mount. */
+  readonly tree: { readonly fd: number; readonly isDirectory: boolean } | undefined;
+}
+
+/** The mounts that make the root file system, the root first. The descriptors belong to `descriptors`. */
+export function openRootfs(
+  sys: SourceCalls,
+  request: { readonly rootfs: readonly RootfsMount[]; readonly bundle: string; readonly spec: Spec },
+  base: Propagation,
+  descriptors: Descriptors,
+): PreparedMount[] {
+  if (request.rootfs.length === 0) {
+    const path = posix.resolve(request.bundle, request.spec.root?.path ?? '');
+    return [{ fd: descriptors.keep(openRootDirectory(sys, path, base)), destination: '/' }];
+  }
+  return request.rootfs.map((mount, index) => {
+    const destination = normalDestination(mount.target ?? '');
+    if (index === 0 && destination !== '/') throw invalidArgument('rootfs[0].target: the first mount is the root');
+    try {
+      return { fd: descriptors.keep(openSnapshotMount(sys, mount, `rootfs[${index}].options`, base)), destination };
+    } catch (err) {
+      throw wrap(err, `rootfs[${index}]`);
+    }
+  });
+}
+
+function openRootDirectory(sys: SourceCalls, path: string, base: Propagation): number {
+  let directory: number;
+  try {
+    directory = sys.openat(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_NOFOLLOW);
+  } catch (err) {
+    if (isErrno(err, 'ENOENT')) throw notFound(`invalid rootfs: ${path} does not exist`);
+    throw wrap(err, 'invalid rootfs', 'invalid argument');
+  }
+  try {
+    return privately(sys, copyTree(sys, directory, '', true), base);
+  } finally {
+    sys.close(directory);
+  }
+}
+
+function openSnapshotMount(sys: SourceCalls, mount: RootfsMount, field: string, base: Propagation): number {
+  const options = parseMountOptions(mount.options, field);
+  if (options.bind !== 'no' || mount.type === 'bind') {
+    const fd = privately(sys, copyTree(sys, AT_FDCWD, mount.source, options.bind === 'recursive'), base);
+    return changing(sys, fd, () => applyToCopy(sys, fd, options));
+  }
+  const { type, source } = mount;
+  const data = type === 'overlay' ? overlayOptions(options.data) : singleOptions(options.data);
+  const { attributes, superFlags } = options;
+  return mountDetached(sys, { type, source, attributes, superFlags, data });
+}
+
+/**
+ * Overlay options for fsconfig(2), which takes short texts only: a longer list of lower layers is given layer by layer
+ * (`lowerdir+`, Linux 6.7).
+ */
+export function overlayOptions(data: readonly string[]): string[] {
+  return data.flatMap((option) => {
+    if (!option.startsWith('lowerdir=') || Buffer.byteLength(option) - 'lowerdir='.length < FSCONFIG_STRING_BYTES) {
+      return [option];
+    }
+    // A colon that is part of a name is written `\:` in the list; a single layer is taken as it is.
+    const layers = option.slice('lowerdir='.length).split(/(?<!\\):/);
+    return layers.map((layer) => `lowerdir+=${layer.replaceAll('\\:', ':')}`);
+  });
+}
+
+/** Opens the sources of all bind mounts; relative ones are below the bundle. */
+export function planMounts(
+  sys: SourceCalls,
+  mounts: readonly Mount[],
+  bundle: string,
+  base: Propagation,
+  descriptors: Descriptors,
+): PlannedMount[] {
+  return mounts.map((mount, index) => {
+    const field = `mounts[${index}]`;
+    const options = parseMountOptions(mount.options ?? [], `${field}.options`);
+    const isBind = options.bind !== 'no' || mount.type === 'bind';
+    const common = { field, destination: normalDestination(mount.destination), source: mount.source ?? '', options };
+    if (!isBind) return { ...common, type: mount.type ?? 'none', tree: undefined };
+    try {
+      const tree = openBindSource(sys, posix.resolve(bundle, common.source), options, base, descriptors);
+      return { ...common, type: 'bind', tree };
+    } catch (err) {
+      throw wrap(err, `${field}: error mounting ${JSON.stringify(common.source)} to rootfs at "${mount.destination}"`);
+    }
+  });
+}
+
+function openBindSource(
+  sys: SourceCalls,
+  path: string,
+  options: MountOptions,
+  base: Propagation,
+  descriptors: Descriptors,
+): { fd: number; isDirectory: boolean } {
+  const fd = descriptors.keep(privately(sys, copyTree(sys, AT_FDCWD, path, options.bind === 'recursive'), base));
+  applyToCopy(sys, fd, options);
+  return { fd, isDirectory: isDirectory(sys.fstatat(fd, '', AT_EMPTY_PATH)) };
+}
+
+function privately(sys: SourceCalls, fd: number, base: Propagation): number {
+  return changing(sys, fd, () => setPropagation(sys, fd, { type: base.type, recursive: true }));
+}
+
+function changing(sys: SourceCalls, fd: number, change: () => void): number {
+  try {
+    change();
+    return fd;
+  } catch (err) {
+    sys.close(fd);
+    throw err;
+  }
+}

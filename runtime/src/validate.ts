@@ -1,0 +1,104 @@
+/**
+ * What a bundle may ask for, checked before anything is done. What is not implemented is refused by an error that names
+ * the field; nothing is ignored silently.
+ */
+import { existsSync } from 'node:fs';
+import { failedPrecondition, invalidArgument, notImplemented } from '@gantry/errors';
+import type { Process, Spec } from '@gantry/oci';
+import { hookKinds } from '@gantry/oci';
+import type { CreateRequest } from './container.ts';
+import { hasNew, namespaceFiles, namespaceOf } from './namespaces/plan.ts';
+import { checkSysctls } from './namespaces/sysctl.ts';
+import { appArmorEnabled } from './process/apparmor.ts';
+
+const idPattern = /^[A-Za-z0-9_+.-]+$/;
+const MAX_ID_CHARACTERS = 1024;
+
+/** Throws invalid argument, failed precondition or not implemented. */
+export function validateCreate(request: CreateRequest): Process {
+  const { id, bundle, spec } = request;
+  if (!idPattern.test(id) || id === '.' || id === '..' || id.length > MAX_ID_CHARACTERS) {
+    throw invalidArgument(`invalid container ID format: ${JSON.stringify(id.slice(0, 100))}`);
+  }
+  if (!bundle.startsWith('/')) throw invalidArgument(`bundle: must be absolute, not ${JSON.stringify(bundle)}`);
+  if (request.rootfs.length === 0 && spec.root === undefined) throw invalidArgument('root: is required');
+  if (spec.process === undefined) throw invalidArgument('process: is required');
+  refuseMissingParts(spec);
+  checkNamespaces(spec);
+  checkSysctls(spec);
+  validateProcess(spec.process, 'process');
+  return spec.process;
+}
+
+/** The checks of a process that do not depend on its container. */
+export function validateProcess(process: Process, field: string): void {
+  const { selinuxLabel = '', apparmorProfile = '', execCPUAffinity } = process;
+  if (selinuxLabel !== '') refuseSelinux(`${field}.selinuxLabel`);
+  if (apparmorProfile !== '' && apparmorProfile !== 'unconfined' && !appArmorEnabled()) {
+    throw failedPrecondition(`${field}.apparmorProfile: apparmor is not enabled on this host`);
+  }
+  if (execCPUAffinity !== undefined && field !== 'process') throw notImplemented(`${field}.execCPUAffinity`);
+}
+
+function refuseSelinux(field: string): never {
+  if (existsSync('/sys/fs/selinux/enforce')) throw notImplemented(`${field}: SELinux labels`);
+  throw failedPrecondition(`${field}: selinux label is specified in config, but selinux is disabled or not supported`);
+}
+
+function refuseMissingParts({ hooks, mounts = [], linux = {} }: Spec): void {
+  for (const kind of hookKinds) if ((hooks?.[kind] ?? []).length > 0) throw notImplemented(`hooks.${kind}`);
+  for (const [index, { uidMappings, gidMappings, options = [] }] of mounts.entries()) {
+    if (uidMappings !== undefined || gidMappings !== undefined) {
+      throw notImplemented(`mounts[${index}].${uidMappings === undefined ? 'gid' : 'uid'}Mappings: id-mapped mounts`);
+    }
+    if (options.includes('tmpcopyup')) throw notImplemented(`mounts[${index}].options: tmpcopyup`);
+  }
+  if (linux.intelRdt !== undefined) throw notImplemented('linux.intelRdt');
+  if (linux.memoryPolicy !== undefined) throw notImplemented('linux.memoryPolicy');
+  if (Object.keys(linux.netDevices ?? {}).length > 0) throw notImplemented('linux.netDevices');
+  if ((linux.mountLabel ?? '') !== '') refuseSelinux('linux.mountLabel');
+}
+
+function checkNamespaces(spec: Spec): void {
+  const { hostname = '', domainname = '', linux = {} } = spec;
+  const mount = namespaceOf(spec, 'mount');
+  if (mount === undefined) {
+    throw notImplemented('linux.namespaces: a container without a mount namespace of its own');
+  }
+  if (mount.path !== undefined) throw notImplemented('linux.namespaces: joining a mount namespace by path');
+  for (const { type } of linux.namespaces ?? []) {
+    if (existsSync(`/proc/self/ns/${namespaceFiles[type]}`)) continue;
+    throw failedPrecondition(`linux.namespaces: ${type} namespaces aren't enabled in the kernel`);
+  }
+  if (namespaceOf(spec, 'uts') === undefined) {
+    if (hostname !== '') throw invalidArgument('unable to set hostname without a private UTS namespace');
+    if (domainname !== '') throw invalidArgument('unable to set domainname without a private UTS namespace');
+  }
+  checkUserNamespace(spec);
+  checkTimeNamespace(spec);
+}
+
+function checkUserNamespace(spec: Spec): void {
+  const { uidMappings = [], gidMappings = [] } = spec.linux ?? {};
+  const user = namespaceOf(spec, 'user');
+  if (user === undefined) {
+    if (uidMappings.length + gidMappings.length === 0) return;
+    throw invalidArgument("user namespace mappings specified, but user namespace isn't enabled in the config");
+  }
+  if (user.path !== undefined) return;
+  if (uidMappings.length === 0 || gidMappings.length === 0) {
+    throw invalidArgument('user namespaces enabled, but no namespace path to join nor mappings to apply specified');
+  }
+}
+
+function checkTimeNamespace(spec: Spec): void {
+  if (spec.linux?.timeOffsets === undefined) return;
+  if (namespaceOf(spec, 'time') === undefined) {
+    throw invalidArgument("time namespace offsets specified, but time namespace isn't enabled in the config");
+  }
+  if (!hasNew(spec, 'time')) {
+    throw invalidArgument(
+      'time namespace enabled, but both namespace path and time offsets specified - you may only provide one',
+    );
+  }
+}
