@@ -102,10 +102,10 @@ export class EngineStore implements Store {
     await (this.#gathering ?? this.#flushing)?.settled;
   }
 
-  async backup(file: string): Promise<void> {
+  async backup(directory: string): Promise<void> {
     this.#mustBeOpen();
     await this.flush();
-    await this.#engine.backup(file);
+    await this.#engine.backup(directory);
   }
 
   close(): Promise<void> {

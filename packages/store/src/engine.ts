@@ -26,6 +26,6 @@ export interface Engine extends EngineReader {
   snapshot(): EngineSnapshot;
   /** Throws resource exhausted when the disk has no room to spare. Cheap: called for every writing transaction. */
   checkRoom(): void;
-  backup(file: string): Promise<void>;
+  backup(directory: string): Promise<void>;
   close(): Promise<void>;
 }

@@ -10,6 +10,7 @@
  * - LMDB notices a dead process's reader slots and takes over its lock (robust mutex): a killed owner blocks nobody.
  */
 import { mkdirSync, statfsSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import { open as openDatabase } from 'lmdb';
 import type { RootDatabase, Transaction as ReadTransaction } from 'lmdb';
 import { internal, isCode, resourceExhausted, wrap } from '@gantry/errors';
@@ -125,11 +126,12 @@ class LmdbEngine implements Engine {
     }
   }
 
-  async backup(file: string): Promise<void> {
+  async backup(directory: string): Promise<void> {
     try {
-      await this.#database.backup(file, true);
+      await mkdir(directory, { recursive: true, mode: 0o700 });
+      await this.#database.backup(directory, true);
     } catch (err) {
-      throw wrap(err, `backing up the metadata store to ${file}`);
+      throw wrap(err, `backing up the metadata store to ${directory}`);
     }
   }
 

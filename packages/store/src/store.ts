@@ -65,8 +65,8 @@ export interface Store extends Reader {
   snapshot(): StoreSnapshot;
   /** Resolves when everything written so far is durable. */
   flush(): Promise<void>;
-  /** Writes a compacted copy to `file`, which must not exist; the copy is complete when the promise resolves. */
-  backup(file: string): Promise<void>;
+  /** Writes a compacted copy into `directory`, made when missing; it is a store itself, complete on resolve. */
+  backup(directory: string): Promise<void>;
   /** Finishes what was begun, then closes. Idempotent; everything afterwards is refused with unavailable. */
   close(): Promise<void>;
 }
