@@ -41,7 +41,7 @@ export class EventExchange implements Publisher {
   }
 
   publish<T>(namespace: string, topic: string, type: MessageType<T>, event: PartialMessage<T>): void {
-    this.forward({ timestamp: timestampNow(), namespace, topic, event: packAny(type, type.create(event)) });
+    this.forward({ timestamp: timestampNow(), namespace, topic, event: packAny(type, event) });
   }
 
   /** Hands an envelope made elsewhere (a shim, a client) to the subscribers. Throws invalid argument when it is malformed. */

@@ -1,0 +1,27 @@
+import t from 'tap';
+import { defaultConfig, formatConfig, loadConfig, parseConfig } from './config.ts';
+
+t.test('an absent file gives the defaults', async (t) => {
+  t.same(await loadConfig('/nonexistent/gantry.toml'), { config: defaultConfig, warnings: [] });
+});
+
+t.test('what is formatted parses to the same, without warnings', (t) => {
+  const config = { ...defaultConfig, root: '/r', socketGid: 12, logLevel: 'debug' as const };
+  t.same(parseConfig(formatConfig(config), 'x'), { config, warnings: [] });
+  t.same(parseConfig(formatConfig(defaultConfig), 'x'), { config: defaultConfig, warnings: [] });
+  t.end();
+});
+
+t.test('an unknown key is a warning with its path', (t) => {
+  const { warnings } = parseConfig('rot = "x"\n[grpc]\nadress = "y"\n', 'file');
+  t.same(warnings, ['file: unknown key rot is ignored', 'file: unknown key grpc.adress is ignored']);
+  t.end();
+});
+
+t.test('a wrong value is an error with its path', (t) => {
+  t.throws(() => parseConfig('root = 1', 'file'), { message: /file: root: must be text/ });
+  t.throws(() => parseConfig('[grpc]\ngid = "x"', 'file'), { message: /grpc\.gid/ });
+  t.throws(() => parseConfig('[debug]\nlevel = "loud"', 'file'), { message: /debug\.level: "loud"/ });
+  t.throws(() => parseConfig('root =', 'file'), { code: 'invalid argument' });
+  t.end();
+});

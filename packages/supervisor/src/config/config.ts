@@ -1,0 +1,144 @@
+/**
+ * The configuration: a TOML file that may be absent, below the flags of the command line.
+ *
+ * An unknown key is a warning with its path, a known key of the wrong type is an error with its path: silence about
+ * either has cost users of this field days.
+ */
+import { readFile } from 'node:fs/promises';
+import { invalidArgument, messageOf, wrap } from '@gantry/errors';
+import { isErrno } from '@gantry/libc';
+import { parse } from 'smol-toml';
+
+export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
+export type LogLevel = (typeof logLevels)[number];
+
+export interface Config {
+  /** The gRPC socket; the shims' event socket is beside it with `.ttrpc` appended. */
+  readonly address: string;
+  /** What survives a reboot: metadata, blobs, snapshots. */
+  readonly root: string;
+  /** What does not: bundles and shim sockets. */
+  readonly state: string;
+  readonly logLevel: LogLevel;
+  /** Group that may use the socket besides root; the socket is 0660 then. undefined: 0600. */
+  readonly socketGid: number | undefined;
+}
+
+export const defaultConfig: Config = {
+  address: '/run/gantry/gantry.sock',
+  root: '/var/lib/gantry',
+  state: '/run/gantry',
+  logLevel: 'info',
+  socketGid: undefined,
+};
+
+/** What a file said, and what in it nobody understands. */
+export interface LoadedConfig {
+  readonly config: Config;
+  readonly warnings: readonly string[];
+}
+
+/** Reads the file over the defaults; an absent file is an empty one. Throws invalid argument naming file and key. */
+export async function loadConfig(file: string): Promise<LoadedConfig> {
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (err) {
+    if (isErrno(err, 'ENOENT')) return { config: defaultConfig, warnings: [] };
+    throw wrap(err, `reading ${file}`);
+  }
+  return parseConfig(text, file);
+}
+
+/** `source` names the text in errors and warnings. */
+export function parseConfig(text: string, source: string): LoadedConfig {
+  let table: Readonly<Record<string, unknown>>;
+  try {
+    table = parse(text);
+  } catch (err) {
+    throw invalidArgument(`${source}: ${messageOf(err).split('\n')[0] ?? ''}`, {}, err);
+  }
+  const reader = new TableReader(table, source);
+  const config: Config = {
+    root: reader.text('root') ?? defaultConfig.root,
+    state: reader.text('state') ?? defaultConfig.state,
+    address: reader.text('grpc.address') ?? defaultConfig.address,
+    socketGid: reader.integer('grpc.gid') ?? defaultConfig.socketGid,
+    logLevel: parseLogLevel(reader.text('debug.level') ?? defaultConfig.logLevel, `${source}: debug.level`),
+  };
+  return { config, warnings: reader.unknownKeys().map((key) => `${source}: unknown key ${key} is ignored`) };
+}
+
+export function parseLogLevel(text: string, what: string): LogLevel {
+  const level = logLevels.find((name) => name === text);
+  if (level === undefined)
+    throw invalidArgument(`${what}: ${JSON.stringify(text)} is not one of ${logLevels.join(', ')}`);
+  return level;
+}
+
+/** The TOML form of a configuration, with a line of explanation a key. */
+export function formatConfig(config: Config): string {
+  return [
+    '# gantryd reads this file from /etc/gantry/config.toml; flags win over it.',
+    '',
+    '# What survives a reboot: metadata, blobs, snapshots.',
+    `root = ${JSON.stringify(config.root)}`,
+    '# What does not: bundles and shim sockets.',
+    `state = ${JSON.stringify(config.state)}`,
+    '',
+    '[grpc]',
+    '# The containerd API; shims send their events to the same path with .ttrpc appended.',
+    `address = ${JSON.stringify(config.address)}`,
+    '# A group that may use the socket besides root. Access to the socket is access as root.',
+    config.socketGid === undefined ? '# gid = 0' : `gid = ${config.socketGid}`,
+    '',
+    '[debug]',
+    `# ${logLevels.join(', ')}`,
+    `level = ${JSON.stringify(config.logLevel)}`,
+    '',
+  ].join('\n');
+}
+
+/** Reads dotted keys out of a parsed table and remembers which were asked for. */
+class TableReader {
+  readonly #table: Readonly<Record<string, unknown>>;
+  readonly #source: string;
+  readonly #known = new Set<string>(['version']);
+
+  constructor(table: Readonly<Record<string, unknown>>, source: string) {
+    this.#table = table;
+    this.#source = source;
+  }
+
+  text(key: string): string | undefined {
+    const value = this.#get(key);
+    if (value === undefined || typeof value === 'string') return value;
+    throw invalidArgument(`${this.#source}: ${key}: must be text`);
+  }
+
+  integer(key: string): number | undefined {
+    const value = this.#get(key);
+    if (value === undefined) return undefined;
+    if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
+    throw invalidArgument(`${this.#source}: ${key}: must be a whole number`);
+  }
+
+  unknownKeys(table = this.#table, prefix = ''): string[] {
+    return Object.entries(table).flatMap(([name, value]) => {
+      const key = `${prefix}${name}`;
+      const isTable = typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date);
+      if (isTable) return this.unknownKeys(value as Record<string, unknown>, `${key}.`);
+      return this.#known.has(key) ? [] : [key];
+    });
+  }
+
+  #get(key: string): unknown {
+    this.#known.add(key);
+    let value: unknown = this.#table;
+    for (const part of key.split('.')) {
+      if (typeof value !== 'object' || value === null) return undefined;
+      value = (value as Record<string, unknown>)[part];
+    }
+    return value;
+  }
+}

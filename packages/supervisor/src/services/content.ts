@@ -1,0 +1,172 @@
+/** containerd.services.content.v1.Content: blobs and ingests over gRPC; packages/content decides. */
+import { content, events, timestampFromNs } from '@gantry/api';
+import type { PartialMessage } from '@gantry/api';
+import type { ContentInfo, ContentStore, IngestStatus, Writer } from '@gantry/content';
+import { alreadyExists, invalidArgument } from '@gantry/errors';
+import { contentAdaptor, ingestAdaptor } from '../filters/adaptors.ts';
+import { compileFilters } from '../filters/index.ts';
+import type { Publisher } from '../events/exchange.ts';
+import type { GarbageCollector } from '../gc/collector.ts';
+import { bind } from '../rpc/handlers.ts';
+import type { Binding } from '../rpc/handlers.ts';
+import type { Call } from '../rpc/call.ts';
+
+/** How many infos go into one message of List. */
+const listBatch = 100;
+
+export interface ContentServiceComponents {
+  readonly content: ContentStore;
+  readonly events: Publisher;
+  readonly gc: Pick<GarbageCollector, 'schedule'>;
+}
+
+export function contentService(components: ContentServiceComponents): Binding {
+  const { content: store, events: publisher, gc } = components;
+  return bind(content.ContentService, {
+    info: ({ digest }, call) => ({ info: toWire(store.info(call.namespace, digest)) }),
+
+    async update({ info, updateMask }, call) {
+      if (info === undefined) throw invalidArgument('content update without info');
+      const change = { digest: info.digest, labels: info.labels };
+      return { info: toWire(await store.update(call.namespace, change, updateMask?.paths ?? [])) };
+    },
+
+    async *list({ filters }, call) {
+      const matches = compileFilters(filters);
+      let batch: PartialMessage<content.Info>[] = [];
+      for (const info of store.list(call.namespace)) {
+        if (!matches(contentAdaptor(info))) continue;
+        batch.push(toWire(info));
+        if (batch.length < listBatch) continue;
+        yield { info: batch };
+        batch = [];
+      }
+      if (batch.length > 0) yield { info: batch };
+    },
+
+    async delete({ digest }, call) {
+      const { namespace } = call;
+      await store.delete(namespace, digest, call.lease);
+      publisher.publish(namespace, '/content/delete', events.ContentDelete, { digest });
+      gc.schedule();
+      return {};
+    },
+
+    async *read({ digest, offset, size }, call) {
+      let sent = 0n;
+      for await (const data of store.read(call.namespace, digest, { offset, size })) {
+        yield { offset: sent, data };
+        sent += BigInt(data.length);
+      }
+    },
+
+    status: async ({ ref }, call) => ({ status: statusToWire(await store.status(call.namespace, ref)) }),
+
+    async listStatuses({ filters }, call) {
+      const matches = compileFilters(filters);
+      const statuses: PartialMessage<content.Status>[] = [];
+      for await (const status of store.statuses(call.namespace)) {
+        if (matches(ingestAdaptor(status))) statuses.push(statusToWire(status));
+      }
+      return { statuses };
+    },
+
+    write: (requests, call) => write(components, requests, call),
+
+    async abort({ ref }, call) {
+      await store.abort(call.namespace, ref, call.lease);
+      return {};
+    },
+  });
+}
+
+/** The Write stream: the first message opens the ingest, every message is answered, a commit ends the stream. */
+async function* write(
+  { content: store, events: publisher }: ContentServiceComponents,
+  requests: AsyncIterable<content.WriteContentRequest>,
+  call: Call,
+): AsyncGenerator<PartialMessage<content.WriteContentResponse>> {
+  const { namespace } = call;
+  let writer: Writer | undefined;
+  try {
+    for await (const request of requests) {
+      const { ref, expected, total } = request;
+      if (writer === undefined) {
+        writer = await store.openWriter(namespace, { ref, total, expected, lease: call.lease });
+      } else {
+        if (expected !== '' && store.has(namespace, expected)) {
+          await writer.close();
+          await store.abort(namespace, writer.ref, call.lease);
+          throw alreadyExists(`content ${expected}`);
+        }
+        if (total > 0n) await writer.setTotal(total);
+      }
+      if (request.action !== content.WriteAction.STAT && request.data.length > 0) {
+        await writer.write(request.data, request.offset);
+      }
+      if (request.action === content.WriteAction.COMMIT) {
+        const info = await commit(writer, request);
+        publisher.publish(namespace, '/content/create', events.ContentCreate, { digest: info.digest, size: info.size });
+        yield committed(request.action, info);
+        return;
+      }
+      yield progress(request.action, writer);
+    }
+  } finally {
+    await writer?.close();
+  }
+}
+
+/** Commits what is written; the total and digest that were announced must hold. */
+async function commit(writer: Writer, request: content.WriteContentRequest): Promise<ContentInfo> {
+  const { total, expected } = writer.status();
+  return writer.commit({
+    size: request.total > 0n ? request.total : total,
+    expected: request.expected === '' ? expected : request.expected,
+    labels: request.labels,
+  });
+}
+
+function progress(action: number, writer: Writer): PartialMessage<content.WriteContentResponse> {
+  const { offset, total, startedAtNs, updatedAtNs } = writer.status();
+  return {
+    action,
+    startedAt: timestampFromNs(startedAtNs),
+    updatedAt: timestampFromNs(updatedAtNs),
+    offset,
+    total,
+    digest: writer.digest(),
+  };
+}
+
+function committed(action: number, info: ContentInfo): PartialMessage<content.WriteContentResponse> {
+  return {
+    action,
+    startedAt: timestampFromNs(info.createdAtNs),
+    updatedAt: timestampFromNs(info.updatedAtNs),
+    offset: info.size,
+    total: info.size,
+    digest: info.digest,
+  };
+}
+
+function toWire(info: ContentInfo): PartialMessage<content.Info> {
+  return {
+    digest: info.digest,
+    size: info.size,
+    createdAt: timestampFromNs(info.createdAtNs),
+    updatedAt: timestampFromNs(info.updatedAtNs),
+    labels: info.labels,
+  };
+}
+
+function statusToWire(status: IngestStatus): PartialMessage<content.Status> {
+  return {
+    startedAt: timestampFromNs(status.startedAtNs),
+    updatedAt: timestampFromNs(status.updatedAtNs),
+    ref: status.ref,
+    offset: status.offset,
+    total: status.total,
+    expected: status.expected,
+  };
+}

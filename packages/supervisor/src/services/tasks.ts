@@ -1,0 +1,152 @@
+/** containerd.services.tasks.v1.Tasks: finds the container and its task, then relays to the task's shim. */
+import { containers, tasks, timestampFromNs, timestampNow, typeUrls } from '@gantry/api';
+import type { PartialMessage, types } from '@gantry/api';
+import { invalidArgument, notFound, notImplemented } from '@gantry/errors';
+import { keys } from '@gantry/store';
+import type { Store } from '@gantry/store';
+import { compileFilters } from '../filters/index.ts';
+import { taskAdaptor } from '../filters/adaptors.ts';
+import { bind } from '../rpc/handlers.ts';
+import type { Binding } from '../rpc/handlers.ts';
+import type { Call } from '../rpc/call.ts';
+import type { TaskManager } from '../tasks/manager.ts';
+import { stateOf } from '../tasks/process-state.ts';
+import type { Task } from '../tasks/task.ts';
+import { waitForExit } from '../tasks/wait.ts';
+import type { Timeouts } from '../timeouts.ts';
+
+export interface TasksServiceComponents {
+  readonly store: Store;
+  readonly tasks: TaskManager;
+  readonly timeouts: Timeouts;
+}
+
+export function tasksService({ store, tasks: manager, timeouts }: TasksServiceComponents): Binding {
+  /** The task of a container that must exist. */
+  const find = (id: string, call: Call): Task => {
+    const { namespace } = call;
+    containerOf(store, namespace, id);
+    return manager.get(namespace, id);
+  };
+
+  return bind(tasks.TasksService, {
+    async create(request, call) {
+      const { containerId: id, rootfs, stdin, stdout, stderr, terminal, checkpoint } = request;
+      const { namespace } = call;
+      const container = containerOf(store, namespace, id);
+      if (checkpoint !== undefined) throw notImplemented('creating a task from a checkpoint');
+      const runtime = request.runtimePath === '' ? (container.runtime?.name ?? '') : request.runtimePath;
+      const options = request.options ?? container.runtime?.options;
+      const config = container.spec?.value ?? new Uint8Array(0);
+      if (container.spec !== undefined && !container.spec.typeUrl.endsWith(typeUrls.spec)) {
+        throw invalidArgument(
+          `spec of container "${id}" has type ${container.spec.typeUrl}, expected ${typeUrls.spec}`,
+        );
+      }
+      const pid = await manager.create({
+        namespace,
+        id,
+        runtime,
+        config,
+        rootfs,
+        stdin,
+        stdout,
+        stderr,
+        terminal,
+        options,
+      });
+      return { containerId: id, pid };
+    },
+
+    async start({ containerId, execId }, call) {
+      const { pid } = await find(containerId, call).shim().call('start', { id: containerId, execId });
+      return { pid };
+    },
+
+    async delete({ containerId }, call) {
+      const exit = await manager.delete(find(containerId, call));
+      return { id: containerId, pid: exit.pid, exitStatus: exit.status, exitedAt: timestampFromNs(exit.atNs) };
+    },
+
+    async deleteProcess({ containerId, execId }, call) {
+      const reply = await find(containerId, call).shim().call('delete', { id: containerId, execId });
+      return { id: execId, pid: reply.pid, exitStatus: reply.exitStatus, exitedAt: reply.exitedAt };
+    },
+
+    async get({ containerId, execId }, call) {
+      return { process: await stateOf(find(containerId, call), execId, timeouts.taskStateMs) };
+    },
+
+    async list(_request, call) {
+      const found = manager.list(call.namespace);
+      const states = await Promise.allSettled(found.map((task) => stateOf(task, '', timeouts.taskStateMs)));
+      return { tasks: states.filter((state) => state.status === 'fulfilled').map((state) => state.value) };
+    },
+
+    async kill({ containerId, execId, signal, all }, call) {
+      await find(containerId, call).shim().call('kill', { id: containerId, execId, signal, all });
+      return {};
+    },
+
+    async exec({ containerId, execId, stdin, stdout, stderr, terminal, spec }, call) {
+      if (execId === '') throw invalidArgument('exec id cannot be empty');
+      const shim = find(containerId, call).shim();
+      await shim.call('exec', { id: containerId, execId, stdin, stdout, stderr, terminal, spec });
+      return {};
+    },
+
+    async resizePty({ containerId, execId, width, height }, call) {
+      await find(containerId, call).shim().call('resizePty', { id: containerId, execId, width, height });
+      return {};
+    },
+
+    async closeIO({ containerId, execId, stdin }, call) {
+      await find(containerId, call).shim().call('closeIO', { id: containerId, execId, stdin });
+      return {};
+    },
+
+    async pause({ containerId }, call) {
+      await find(containerId, call).shim().call('pause', { id: containerId });
+      return {};
+    },
+
+    async resume({ containerId }, call) {
+      await find(containerId, call).shim().call('resume', { id: containerId });
+      return {};
+    },
+
+    async listPids({ containerId }, call) {
+      const { processes } = await find(containerId, call).shim().call('pids', { id: containerId });
+      return { processes };
+    },
+
+    async update({ containerId, resources, annotations }, call) {
+      await find(containerId, call).shim().call('update', { id: containerId, resources, annotations });
+      return {};
+    },
+
+    async metrics({ filters }, call) {
+      const { namespace } = call;
+      const matches = compileFilters(filters);
+      const chosen = manager.list(namespace).filter(({ id }) => matches(taskAdaptor({ id, namespace })));
+      const counted = await Promise.allSettled(chosen.map((task) => statsOf(task, timeouts.shimStatsMs)));
+      return { metrics: counted.filter((result) => result.status === 'fulfilled').map((result) => result.value) };
+    },
+
+    async wait({ containerId, execId }, call) {
+      const exit = await waitForExit(find(containerId, call), execId, call.signal);
+      return { exitStatus: exit.status, exitedAt: timestampFromNs(exit.atNs) };
+    },
+  });
+}
+
+function containerOf(store: Store, namespace: string, id: string): containers.Container {
+  const bytes = store.get(keys.containers(namespace, id === '' ? '\u0001' : id));
+  if (bytes === undefined) throw notFound(`container "${id}" in namespace "${namespace}"`, { container: id });
+  return containers.Container.decode(bytes);
+}
+
+async function statsOf(task: Task, timeoutMs: number): Promise<PartialMessage<types.Metric>> {
+  const { stats } = await task.shim().call('stats', { id: task.id }, { timeoutMs });
+  return { timestamp: timestampNow(), id: task.id, data: stats };
+}

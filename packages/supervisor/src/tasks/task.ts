@@ -1,0 +1,79 @@
+/**
+ * A task in the supervisor's memory: which shim has it, and what is known when no shim does.
+ *
+ *   creating ──► attached ◄──► unreachable        (the shim does not answer; retried)
+ *      │            │               │
+ *      ▼            ▼               ▼
+ *     gone        ended ◄───────────┘             (the shim is dead; the record says how the container ended)
+ *                   │
+ *                   ▼
+ *                 gone (Delete)
+ */
+import { deadlineExceeded, notFound, unavailable } from '@gantry/errors';
+import type { ShimConnection } from '../shims/connection.ts';
+import type { TaskExit, TaskRecord } from './record.ts';
+
+export type TaskState =
+  | { readonly kind: 'creating' }
+  | { readonly kind: 'attached'; readonly shim: ShimConnection }
+  | { readonly kind: 'unreachable' }
+  | { readonly kind: 'ended'; readonly exit: TaskExit }
+  | { readonly kind: 'gone' };
+
+export class Task {
+  readonly namespace: string;
+  readonly id: string;
+  record: TaskRecord;
+  /** Set while Delete is under way: the shim's going is no news then. */
+  deleting = false;
+  #state: TaskState = { kind: 'creating' };
+  #watchers: (() => void)[] = [];
+
+  constructor(namespace: string, id: string, record: TaskRecord) {
+    this.namespace = namespace;
+    this.id = id;
+    this.record = record;
+  }
+
+  get state(): TaskState {
+    return this.#state;
+  }
+
+  set state(state: TaskState) {
+    this.#state = state;
+    const watchers = this.#watchers;
+    this.#watchers = [];
+    for (const watcher of watchers) watcher();
+  }
+
+  /** The connection, for a call that needs the shim now. Throws not found or unavailable, saying why there is none. */
+  shim(): ShimConnection {
+    const { state } = this;
+    switch (state.kind) {
+      case 'attached':
+        return state.shim;
+      case 'ended':
+        throw notFound('process already finished', { container: this.id });
+      case 'unreachable':
+        throw unavailable(`task ${this.id}: its shim does not answer`, { container: this.id });
+      default:
+        throw notFound(`task ${this.id} not found`, { container: this.id });
+    }
+  }
+
+  /** Resolves at the next change of state; rejects when `signal` is aborted first. */
+  changed(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const onAbort = (): void => reject(deadlineExceeded(`task ${this.id}: the caller gave up`));
+      if (signal.aborted) {
+        onAbort();
+        return;
+      }
+      signal.addEventListener('abort', onAbort, { once: true });
+      this.#watchers.push(() => {
+        signal.removeEventListener('abort', onAbort);
+        resolve();
+      });
+    });
+  }
+}

@@ -1,0 +1,31 @@
+/** Every deadline of the supervisor in one place, in milliseconds; the names are those of containerd's `[timeouts]`. */
+
+export interface Timeouts {
+  /** A shim to start and listen. */
+  readonly shimStartMs: number;
+  /** One shim to answer when the supervisor starts (`io.containerd.timeout.shim.load` is 5 s there). */
+  readonly shimLoadMs: number;
+  /** Cleaning up after a shim; its own, never the caller's (`shim.cleanup`). */
+  readonly shimCleanupMs: number;
+  /** `shim.shutdown`. */
+  readonly shimShutdownMs: number;
+  /** The state of a task (`task.state`). */
+  readonly taskStateMs: number;
+  /** The runtime to create a container. */
+  readonly taskCreateMs: number;
+  /** The counters of one task (`metrics.shimstats`). */
+  readonly shimStatsMs: number;
+  /** Calls under way when the supervisor is told to stop. */
+  readonly drainMs: number;
+}
+
+export const defaultTimeouts: Timeouts = {
+  shimStartMs: 20_000,
+  shimLoadMs: 2000,
+  shimCleanupMs: 10_000,
+  shimShutdownMs: 3000,
+  taskStateMs: 2000,
+  taskCreateMs: 120_000,
+  shimStatsMs: 2000,
+  drainMs: 3000,
+};
