@@ -1,8 +1,8 @@
 /** Create: from a bundle to a container whose init waits to be started. Parent's side; the child's is init/init.ts. */
-import { failedPrecondition, internal, unknown, wrap } from '@gantry/errors';
-import { detectCgroups, openCgroup } from '@gantry/cgroups';
-import type { Cgroup, CgroupHierarchy } from '@gantry/cgroups';
-import { isErrno, WNOHANG } from '@gantry/libc';
+import { failedPrecondition, internal, wrap } from '@gantry/errors';
+import { openCgroup } from '@gantry/cgroups';
+import type { Cgroup } from '@gantry/cgroups';
+import { WNOHANG } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
 import type { Process, Spec } from '@gantry/oci';
 import { Child, reapIntermediate } from './child.ts';
@@ -10,34 +10,23 @@ import { CleanUp, Descriptors } from './clean-up.ts';
 import type { Container, CreateRequest } from './container.ts';
 import { LinuxContainer } from './linux-container.ts';
 import { Deadline, openChannel, ParentChannel } from './handshake.ts';
+import { hostCgroups } from './host-cgroups.ts';
 import { hiddenClone } from './hidden-clone.ts';
 import { runInit } from './init/init.ts';
 import type { InitPlan } from './init/init.ts';
 import { cloneInPidNamespace } from './namespaces/join.ts';
 import { containerFlags, hasNew, planNamespaces } from './namespaces/plan.ts';
 import type { NamespacePlan } from './namespaces/plan.ts';
-import { hostId, writeMappings, writeOnce } from './namespaces/user-mappings.ts';
-import { setLimits } from './process/limits.ts';
+import { hostId, writeMappings } from './namespaces/user-mappings.ts';
 import { planProcess } from './process/plan.ts';
-import type { ProcessPlan } from './process/plan.ts';
 import { ownStdio } from './process/stdio.ts';
-import type { RootfsPlan } from './rootfs/assemble.ts';
-import type { CgroupView, V1Hierarchy } from './rootfs/cgroup-mount.ts';
-import { rootPropagation } from './rootfs/mount-options.ts';
-import { openRootfs, planMounts } from './rootfs/sources.ts';
+import { planRootfs } from './rootfs/plan.ts';
+import { completeSetUp, startError } from './set-up.ts';
 import { removeState, writePid, writeState } from './state.ts';
 import { validateCreate } from './validate.ts';
 
 /** How long removing a control group may take when a create is undone. */
 const CLEAN_UP_TIMEOUT_MS = 5000;
-
-let hierarchy: CgroupHierarchy | undefined;
-
-/** Where this host's control groups are; looked up once. */
-export function hostCgroups(): CgroupHierarchy {
-  hierarchy ??= detectCgroups();
-  return hierarchy;
-}
 
 /**
  * Sets a container up: its namespaces, control group, root file system and identity, with init waiting for `start`.
@@ -52,14 +41,14 @@ export function createContainer(sys: Syscalls, request: CreateRequest): Containe
   const deadline = new Deadline(request.timeoutMs);
   const cleanUp = new CleanUp();
   try {
-    return make(sys, request, process, deadline, cleanUp);
+    return createSteps(sys, request, process, deadline, cleanUp);
   } catch (err) {
     cleanUp.run();
     throw err;
   }
 }
 
-function make(
+function createSteps(
   sys: Syscalls,
   request: CreateRequest,
   process: Process,
@@ -173,101 +162,4 @@ function clone(sys: Syscalls, plan: NamespacePlan, cgroupFd: number | undefined)
   } catch (err) {
     throw wrap(err, 'unable to start container process');
   }
-}
-
-interface SetUp {
-  readonly child: Child;
-  readonly channel: ParentChannel;
-  readonly deadline: Deadline;
-  readonly plan: ProcessPlan;
-  readonly cleanUp: CleanUp;
-  readonly cgroup: Cgroup;
-  /** What ends the set-up: init says that it was created, an exec'd process becomes its program. */
-  readonly last: 'created' | 'executed';
-}
-
-/** The parent's part of the handshake from the birth on. Returns the terminal's master, which is the caller's. */
-export function completeSetUp(
-  sys: Syscalls,
-  { child, channel, deadline, plan, cleanUp, cgroup, last }: SetUp,
-): number | undefined {
-  const killsBefore = cgroup.oomKills();
-  let console: number | undefined;
-  try {
-    let message = child.receive(channel, deadline);
-    if (message.kind === 'console') {
-      const { master } = message;
-      console = master;
-      cleanUp.add(() => sys.close(master));
-      message = child.receive(channel, deadline);
-    }
-    if (message.kind !== 'ready') throw internal(`container process said ${message.kind}, not ready`);
-    setLimits(sys, child.pid, plan.limits);
-    setOomScore(sys, child.pid, plan.oomScoreAdj);
-    channel.send('proceed');
-    const end = channel.receive(deadline, child.pidfd);
-    if (last === 'executed' && end.kind === 'eof') return console;
-    if (end.kind === 'eof') throw internal('container process ended before it was created');
-    if (end.kind !== last) throw internal(`container process said ${end.kind}, not ${last}`);
-    return console;
-  } catch (err) {
-    const wasKilled = cgroup.oomKills() > killsBefore;
-    throw startError(wasKilled ? wrap(err, 'possibly OOM-killed') : err);
-  }
-}
-
-/** The words are runc's, which callers look for. */
-export function startError(err: unknown): Error {
-  return wrap(err, 'unable to start container process');
-}
-
-function setOomScore(sys: Syscalls, pid: number, score: number | undefined): void {
-  if (score === undefined) return;
-  try {
-    writeOnce(sys, `/proc/${pid}/oom_score_adj`, String(score));
-  } catch (err) {
-    if (isErrno(err, 'EACCES')) {
-      throw unknown(`process.oomScoreAdj: failed to update /proc/self/oom_score_adj: Permission denied`);
-    }
-    throw wrap(err, 'process.oomScoreAdj');
-  }
-}
-
-function planRootfs(sys: Syscalls, request: CreateRequest, cgroup: Cgroup, descriptors: Descriptors): RootfsPlan {
-  const { spec, bundle } = request;
-  const { linux = {} } = spec;
-  const propagation = rootPropagation(linux.rootfsPropagation);
-  return {
-    root: openRootfs(sys, request, propagation, descriptors),
-    mounts: planMounts(sys, spec.mounts ?? [], bundle, propagation, descriptors),
-    propagation,
-    cgroup: cgroupView(spec, cgroup),
-    devices: linux.devices ?? [],
-    bindDevices: (linux.namespaces ?? []).some(({ type }) => type === 'user'),
-    maskedPaths: linux.maskedPaths ?? [],
-    readonlyPaths: linux.readonlyPaths ?? [],
-    isReadonly: spec.root?.readonly ?? false,
-    noPivot: request.noPivot ?? false,
-  };
-}
-
-function cgroupView(spec: Spec, cgroup: Cgroup): CgroupView {
-  const { mode, unified, controllers } = hostCgroups();
-  const paths = cgroup.paths();
-  const byMount = new Map<string, V1Hierarchy>();
-  for (const [name, { directory: mount }] of controllers) {
-    const known = byMount.get(mount);
-    byMount.set(mount, {
-      mount,
-      controllers: [...(known?.controllers ?? []), name],
-      directory: paths[name] ?? mount,
-    });
-  }
-  return {
-    isUnified: mode === 'unified',
-    ownNamespace: (spec.linux?.namespaces ?? []).some(({ type }) => type === 'cgroup'),
-    unifiedMount: unified?.directory,
-    unifiedDirectory: paths[''],
-    hierarchies: [...byMount.values()],
-  };
 }

@@ -4,8 +4,8 @@ import type { Cgroup } from '@gantry/cgroups';
 import { deadlineExceeded } from '@gantry/errors';
 import { isErrno, POLLIN, processStartTime, SIGKILL } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
-import { hostCgroups } from './create.ts';
-import type { ContainerParts } from './linux-container.ts';
+import { hostCgroups } from './host-cgroups.ts';
+import type { ContainerParts } from './container-parts.ts';
 import { readState, removeState } from './state.ts';
 import type { RuntimeState } from './state.ts';
 

@@ -2,7 +2,7 @@
 import { invalidArgument, notFound, wrap } from '@gantry/errors';
 import { isErrno, POLLIN, SIGKILL, SIGNAL_MAX } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
-import type { ContainerParts } from './linux-container.ts';
+import type { ContainerParts } from './container-parts.ts';
 
 /** See `Container.kill`. */
 export function killContainer(sys: Syscalls, parts: ContainerParts, signal: number, all: boolean): void {

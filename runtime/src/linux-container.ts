@@ -2,31 +2,13 @@
 import type { Cgroup, CgroupStats, OomWatch } from '@gantry/cgroups';
 import type { Syscalls } from '@gantry/libc';
 import type { LinuxResources, Spec } from '@gantry/oci';
-import type { Child } from './child.ts';
+import type { ContainerParts } from './container-parts.ts';
 import type { Container, ExecRequest, ExecutedProcess } from './container.ts';
 import { destroyContainer } from './delete.ts';
 import { execInContainer } from './exec.ts';
-import type { ParentChannel } from './handshake.ts';
 import { killContainer } from './kill.ts';
 import { pauseContainer, resumeContainer } from './pause.ts';
 import { startContainer } from './start.ts';
-
-/** What the verbs work on. */
-export interface ContainerParts {
-  readonly id: string;
-  readonly bundle: string;
-  readonly spec: Spec;
-  readonly child: Child;
-  /** To init, until it is started. */
-  readonly channel: ParentChannel;
-  readonly cgroup: Cgroup;
-  readonly console: number | undefined;
-  readonly hasPrivatePidNamespace: boolean;
-  /** CLONE_NEW* of the namespaces that an exec'd process joins. */
-  readonly namespaceFlags: number;
-  readonly noNewKeyring: boolean;
-  readonly createTimeoutMs: number;
-}
 
 export class LinuxContainer implements Container {
   readonly #sys: Syscalls;

@@ -1,6 +1,6 @@
 /** Pause and resume: the control group's freezer. */
 import { failedPrecondition } from '@gantry/errors';
-import type { ContainerParts } from './linux-container.ts';
+import type { ContainerParts } from './container-parts.ts';
 
 /** A process in an uninterruptible wait cannot be frozen before that ends. */
 const FREEZE_TIMEOUT_MS = 2000;

@@ -1,8 +1,8 @@
 /** Start: init becomes the user's program. */
 import { failedPrecondition } from '@gantry/errors';
-import { startError } from './create.ts';
+import { startError } from './set-up.ts';
 import { Deadline } from './handshake.ts';
-import type { ContainerParts } from './linux-container.ts';
+import type { ContainerParts } from './container-parts.ts';
 
 /**
  * Releases init and returns when execve(2) has succeeded. Throws its error; init has ended then, and is the caller's to

@@ -1,0 +1,69 @@
+/** The parent's part in a process's set-up, the same for init and for exec. */
+import { internal, unknown, wrap } from '@gantry/errors';
+import type { Cgroup } from '@gantry/cgroups';
+import { isErrno } from '@gantry/libc';
+import type { Syscalls } from '@gantry/libc';
+import type { Child } from './child.ts';
+import type { CleanUp } from './clean-up.ts';
+import type { Deadline, ParentChannel } from './handshake.ts';
+import { writeOnce } from './namespaces/user-mappings.ts';
+import { setLimits } from './process/limits.ts';
+import type { ProcessPlan } from './process/plan.ts';
+
+export interface SetUp {
+  readonly child: Child;
+  readonly channel: ParentChannel;
+  readonly deadline: Deadline;
+  readonly plan: ProcessPlan;
+  readonly cleanUp: CleanUp;
+  readonly cgroup: Cgroup;
+  /** What ends the set-up: init says that it was created, an exec'd process becomes its program. */
+  readonly last: 'created' | 'executed';
+}
+
+/** The parent's part of the handshake from the birth on. Returns the terminal's master, which is the caller's. */
+export function completeSetUp(
+  sys: Syscalls,
+  { child, channel, deadline, plan, cleanUp, cgroup, last }: SetUp,
+): number | undefined {
+  const killsBefore = cgroup.oomKills();
+  let console: number | undefined;
+  try {
+    let message = child.receive(channel, deadline);
+    if (message.kind === 'console') {
+      const { master } = message;
+      console = master;
+      cleanUp.add(() => sys.close(master));
+      message = child.receive(channel, deadline);
+    }
+    if (message.kind !== 'ready') throw internal(`container process said ${message.kind}, not ready`);
+    setLimits(sys, child.pid, plan.limits);
+    setOomScore(sys, child.pid, plan.oomScoreAdj);
+    channel.send('proceed');
+    const end = channel.receive(deadline, child.pidfd);
+    if (last === 'executed' && end.kind === 'eof') return console;
+    if (end.kind === 'eof') throw internal('container process ended before it was created');
+    if (end.kind !== last) throw internal(`container process said ${end.kind}, not ${last}`);
+    return console;
+  } catch (err) {
+    const wasKilled = cgroup.oomKills() > killsBefore;
+    throw startError(wasKilled ? wrap(err, 'possibly OOM-killed') : err);
+  }
+}
+
+/** The words are runc's, which callers look for. */
+export function startError(err: unknown): Error {
+  return wrap(err, 'unable to start container process');
+}
+
+function setOomScore(sys: Syscalls, pid: number, score: number | undefined): void {
+  if (score === undefined) return;
+  try {
+    writeOnce(sys, `/proc/${pid}/oom_score_adj`, String(score));
+  } catch (err) {
+    if (isErrno(err, 'EACCES')) {
+      throw unknown(`process.oomScoreAdj: failed to update /proc/self/oom_score_adj: Permission denied`);
+    }
+    throw wrap(err, 'process.oomScoreAdj');
+  }
+}
