@@ -1,0 +1,207 @@
+/** The gantry command as a process, against a real supervisor. */
+import t from 'tap';
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { ociArchive, supervisorMissing, testSupervisor } from '@gantry/client/testing';
+import type { TestSupervisor } from '@gantry/client/testing';
+
+const reason = supervisorMissing();
+const skip = reason === undefined ? false : reason;
+const bin = fileURLToPath(new URL('../bin/gantry.js', import.meta.url));
+const dir = mkdtempSync(path.join(tmpdir(), 'gantry-cli-'));
+let supervisor: TestSupervisor | undefined;
+
+interface Result {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+function start(args: readonly string[]): ChildProcess {
+  return spawn(process.execPath, [bin, ...args], {
+    stdio: ['pipe', 'pipe', 'pipe'],
+    env: {
+      ...process.env,
+      GANTRY_ADDRESS: supervisor?.address ?? path.join(dir, 'no.sock'),
+      GANTRY_NAMESPACE: supervisor?.namespace ?? 'none',
+      GANTRY_LOG_DIR: path.join(dir, 'logs'),
+      GANTRY_FIFO_DIR: path.join(dir, 'fifos'),
+    },
+  });
+}
+
+async function ended(child: ChildProcess): Promise<Result> {
+  let out = '';
+  let err = '';
+  child.stdout?.on('data', (chunk) => (out += String(chunk)));
+  child.stderr?.on('data', (chunk) => (err += String(chunk)));
+  await once(child, 'close');
+  return { code: child.exitCode, out, err };
+}
+
+/** One command line, with `input` on its stdin. */
+function gantry(args: readonly string[], input = ''): Promise<Result> {
+  const child = start(args);
+  child.stdin?.on('error', () => {});
+  child.stdin?.end(input);
+  return ended(child);
+}
+
+const words = (line: string): string[] => line.split(' ');
+
+t.test('without a supervisor one line says so, and the status is 125', async (t) => {
+  const { code, out, err } = await gantry(['-a', '/nonexistent/x.sock', 'ps']);
+  t.same({ code, out }, { code: 125, out: '' });
+  t.equal(err, 'gantry: no supervisor listens on /nonexistent/x.sock: there is no such socket\n');
+});
+
+t.test('help and mistakes need no supervisor', async (t) => {
+  t.match(await gantry(['--help']), { code: 0, out: /Commands:/ });
+  t.match(await gantry(words('run --help')), { code: 0, out: /--memory SIZE/ });
+  t.match(await gantry(words('run --rmm x')), { code: 125, err: 'gantry: unknown flag --rmm; did you mean --rm?\n' });
+});
+
+t.test('load, images, tag, rmi', { skip }, async (t) => {
+  supervisor = await testSupervisor();
+  const file = path.join(dir, 'box.tar');
+  writeFileSync(file, ociArchive());
+  t.same(await gantry(['load', '-i', file]), { code: 0, out: 'Loaded image: box:1\n', err: '' });
+  t.match((await gantry(['images'])).out, /^REPOSITORY +TAG +IMAGE ID.*\nbox +1 +[0-9a-f]{12} /);
+  t.match(JSON.parse((await gantry(words('images --format json'))).out), { name: 'docker.io/library/box:1' });
+  t.equal((await gantry(words('tag box:1 box:2'))).code, 0);
+  t.same(await gantry(words('rmi box:2')), { code: 0, out: 'box:2\n', err: '' });
+  t.match(await gantry(words('rmi box:2')), { code: 125, err: 'gantry: image "box:2": not found\n' });
+  t.match(await gantry(['load', '-i', bin]), { code: 125, err: /^gantry: loading / });
+});
+
+t.test('run passes on output, input and exit codes', { skip }, async (t) => {
+  t.same(await gantry(['run', '--rm', 'box:1', 'sh', '-c', 'echo out; echo err >&2; exit 3']), {
+    code: 3,
+    out: 'out\n',
+    err: 'err\n',
+  });
+  t.match(await gantry(words('run --rm -i box:1 cat'), 'through'), { code: 0, out: 'through' });
+  t.match(await gantry(words('run --rm box:1 /no/such')), { code: 127, err: /^gantry: [^\n]*\n$/ });
+  t.match(await gantry(words('run --rm box:1 /etc/passwd')), { code: 126 });
+  t.match(await gantry(words('run --rm nowhere:9')), { code: 125, err: /"nowhere:9" is not here.*load -i/ });
+  t.match(await gantry(words('run --rm -d box:1')), { code: 125, err: /cannot be used with -d/ });
+  t.equal((await gantry(words('ps -a -q'))).out, '', '--rm left nothing');
+});
+
+t.test('limits, user, environment and mounts are what was asked for', { skip }, async (t) => {
+  const shared = path.join(dir, 'shared');
+  mkdirSync(shared);
+  writeFileSync(path.join(shared, 'file'), 'from the host\n');
+  chmodSync(dir, 0o755);
+  const script = 'id -u; echo $A; pwd; hostname; cat /mnt/file; touch /mnt/x || echo read-only';
+  const args = words('run --rm -u alice -e A=1 -w /tmp --hostname inside --read-only --memory 64m --cpus 0.5');
+  const { out } = await gantry([...args, '-v', `${shared}:/mnt:ro`, 'box:1', 'sh', '-c', script]);
+  t.equal(out, '1000\n1\n/tmp\ninside\nfrom the host\nread-only\n');
+});
+
+t.test('a container in the background: ps, logs, exec, stats, inspect, stop, start, rm', { skip }, async (t) => {
+  const script = 'echo started; trap "exit 4" TERM; while true; do sleep 0.05; done';
+  t.same(await gantry(['run', '-d', '--name', 'web', 'box:1', 'sh', '-c', script]), {
+    code: 0,
+    out: 'web\n',
+    err: '',
+  });
+  t.match((await gantry(['ps'])).out, /^CONTAINER ID .*\nweb +box:1 +"sh -c echo started; .*Up /);
+  const logs = start(words('logs -f web'));
+  const following = ended(logs);
+  t.match(await gantry(words('exec web sh -c exit')), { code: 0 });
+  t.match(await gantry(['exec', 'web', 'sh', '-c', 'exit 9']), { code: 9 });
+  t.match(await gantry(words('exec web nothing')), { code: 127 });
+  t.match(await gantry(words('exec -i web cat'), 'piped'), { out: 'piped' });
+  t.match((await gantry(words('stats --no-stream web'))).out, /^CONTAINER ID .*\nweb +\d+\.\d\d% +\S+ /);
+  t.match(JSON.parse((await gantry(words('inspect web'))).out), [{ id: 'web', task: { status: 'running' } }]);
+  t.match(await gantry(words('rm web')), { code: 125, err: /is running/ });
+  t.match(await gantry(words('stop -t 5 we')), { code: 0, out: 'web\n' }, 'the beginning of an id is enough');
+  t.match(await following, { code: 0, out: 'started\n' }, 'logs -f ends with the container');
+  t.match((await gantry(words('ps -a'))).out, /Exited \(4\)/);
+  t.equal((await gantry(words('wait web'))).out, '4\n');
+  t.match(await gantry(words('start web')), { code: 0 });
+  t.match(await gantry(words('kill -s KILL web')), { code: 0 });
+  t.equal((await gantry(words('wait web'))).out, '137\n');
+  t.equal((await gantry(words('logs --tail 1 web'))).out, 'started\n');
+  t.match(await gantry(words('rm web')), { code: 0, out: 'web\n' });
+  t.match(await gantry(words('logs web')), { code: 125, err: 'gantry: container "web": not found\n' });
+});
+
+t.test('signals reach the container, and a second Ctrl-C ends even one that ignores them', { skip }, async (t) => {
+  const polite = start([
+    'run',
+    '--rm',
+    'box:1',
+    'sh',
+    '-c',
+    'trap "exit 5" TERM; echo up; while true; do sleep 0.05; done',
+  ]);
+  const politeEnd = ended(polite);
+  await once(polite.stdout ?? polite, 'data');
+  polite.kill('SIGTERM');
+  t.match(await politeEnd, { code: 5 });
+  const deaf = start([
+    'run',
+    '--rm',
+    'box:1',
+    'sh',
+    '-c',
+    'trap "echo no" INT; echo up; while true; do sleep 0.05; done',
+  ]);
+  const deafEnd = ended(deaf);
+  await once(deaf.stdout ?? deaf, 'data');
+  deaf.kill('SIGINT');
+  await once(deaf.stdout ?? deaf, 'data');
+  deaf.kill('SIGINT');
+  t.match(await deafEnd, { code: 137, out: 'up\nno\n' });
+  t.equal((await gantry(words('ps -a -q'))).out, '');
+});
+
+t.test('a terminal is a terminal inside, and is put back outside', { skip }, async (t) => {
+  const line = `stty rows 33 cols 99; ${process.execPath} ${bin} run --rm -it box:1 sh -c "stty size"; stty -a`;
+  const child = spawn('script', ['-qec', line, '/dev/null'], {
+    stdio: ['pipe', 'pipe', 'pipe'],
+    env: { ...process.env, GANTRY_ADDRESS: supervisor?.address, GANTRY_NAMESPACE: supervisor?.namespace },
+  });
+  const { out } = await ended(child);
+  t.match(out, /^33 99\r?\n/);
+  t.match(out, / icanon /, 'no longer raw');
+});
+
+t.test('when the reader goes away, the command ends as any other in a pipe', { skip }, async (t) => {
+  const child = start(words('run --rm box:1 yes'));
+  await once(child.stdout ?? child, 'data');
+  child.stdout?.destroy();
+  await once(child, 'exit');
+  t.equal(child.exitCode, 141);
+  t.equal((await gantry(words('ps -a -q'))).out, '', 'and --rm holds');
+});
+
+t.test('the nouns of the API are listed', { skip }, async (t) => {
+  t.match(
+    (await gantry(words('namespace ls'))).out,
+    new RegExp(`^NAME +LABELS\n(.*\n)*${supervisor?.namespace ?? ''}`),
+  );
+  t.match((await gantry(words('content ls'))).out, /\nsha256:/);
+  t.match((await gantry(words('snapshot ls'))).out, /Committed/);
+  t.match((await gantry(words('task ls'))).out, /^TASK +PID +STATUS\n$/);
+  t.match((await gantry(words('lease ls'))).out, /^LEASE ID/);
+  t.match((await gantry(['version'])).out, /Server:\n {2}Version: {2}\S/);
+});
+
+t.test('nothing is left: no pipes, no logs, no image', { skip }, async (t) => {
+  t.match(await gantry(words('rmi box:1')), { code: 0 });
+  t.same(readdirSync(path.join(dir, 'fifos')), []);
+  t.same(readdirSync(path.join(dir, 'logs', supervisor?.namespace ?? '')), []);
+});
+
+t.teardown(async () => {
+  await supervisor?.stop();
+  rmSync(dir, { recursive: true, force: true });
+});
