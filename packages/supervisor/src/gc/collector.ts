@@ -1,0 +1,231 @@
+/**
+ * Garbage collection: what nothing refers to any more leaves the metadata and then the disk.
+ *
+ *     schedule ─► (pause) ─► mark a snapshot in slices ─► nothing found: done
+ *                                                      └► found: mark again and sweep in one transaction ─► files
+ *
+ * The first marking costs nobody anything and usually finds nothing to do. The second sees everything that was written
+ * meanwhile, durable or not, because it runs inside the transaction that removes; so nothing that became referenced
+ * since is taken, and new objects are safe as soon as the transaction that made them also leased or referenced them.
+ */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { ContentStore } from '@gantry/content';
+import { isCode, unavailable } from '@gantry/errors';
+import type { SnapshotStore } from '@gantry/snapshots';
+import type { Store } from '@gantry/store';
+import type { Publisher } from '../events/exchange.ts';
+import { finish, mark } from './read-graph.ts';
+import type { Marked } from './read-graph.ts';
+import { announce, sweep } from './sweep.ts';
+import type { Swept } from './sweep.ts';
+
+/** How often and how soon it runs; containerd's names and defaults. */
+export interface GcThresholds {
+  /** The largest share of time spent collecting, up to 0.5. */
+  readonly pauseThreshold: number;
+  /** How many deletions make a run due; 0 and 1 are the same. */
+  readonly deletionThreshold: number;
+  /** From the deletion that makes a run due to the run, at least. */
+  readonly scheduleDelayMs: number;
+}
+
+export const defaultGcThresholds: GcThresholds = { pauseThreshold: 0.02, deletionThreshold: 0, scheduleDelayMs: 0 };
+
+/** What a run removed, in numbers of objects. */
+export interface GcStats {
+  /** Looked at. */
+  readonly objects: number;
+  readonly content: number;
+  readonly snapshots: number;
+  readonly images: number;
+  readonly leases: number;
+  readonly ingests: number;
+  /** Files of blobs that no namespace had any more. */
+  readonly blobs: number;
+  /** Objects that could not be removed and are tried again by the next run. */
+  readonly errors: number;
+  readonly durationMs: number;
+}
+
+/** Where a run's outcome is told; pino's logger is one. */
+export interface GcLog {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+}
+
+export interface GarbageCollectorComponents {
+  readonly store: Store;
+  readonly content: Pick<ContentStore, 'abort' | 'deleteIn' | 'removeUnreferencedBlobs'>;
+  readonly snapshots: Pick<SnapshotStore, 'removeIn' | 'removeTree' | 'snapshotters'>;
+  readonly events: Publisher;
+  readonly log?: GcLog;
+  readonly thresholds?: Partial<GcThresholds>;
+}
+
+/** A run counts as no shorter than this when the pause after it is computed. */
+const minimumRunMs = 5;
+
+/** The longest a timer is set for; what expires later is looked at again then. */
+const longestWaitMs = 24 * 60 * 60 * 1000;
+
+export class GarbageCollector {
+  /** What it works by. */
+  readonly thresholds: GcThresholds;
+  readonly #components: GarbageCollectorComponents;
+  #timer: NodeJS.Timeout | undefined;
+  #timerDueMs = Number.POSITIVE_INFINITY;
+  #deletions = 0;
+  #running: Promise<GcStats> | undefined;
+  /** The run that begins when the one under way has ended; everybody who asked meanwhile waits for it. */
+  #following: Promise<GcStats> | undefined;
+  /** Not before this (milliseconds of the monotonic clock) does a scheduled run begin. */
+  #restUntilMs = 0;
+  #averageMs = minimumRunMs;
+  #closed = false;
+
+  constructor(components: GarbageCollectorComponents) {
+    this.#components = components;
+    this.thresholds = { ...defaultGcThresholds, ...components.thresholds };
+  }
+
+  /** Says that something was deleted: a run follows soon, at the pace of the configuration. Returns at once. */
+  schedule(): void {
+    this.#deletions++;
+    if (this.#deletions < this.thresholds.deletionThreshold) return;
+    this.#wakeAt(Math.max(performance.now() + this.thresholds.scheduleDelayMs, this.#restUntilMs));
+  }
+
+  /**
+   * Collects now and resolves when everything that was garbage at the call is gone, on disk too. Joins a run that has
+   * not begun, never one that has: that one may have looked already. Rejects with data loss when a record cannot be
+   * read, unavailable when closed.
+   */
+  async run(): Promise<GcStats> {
+    if (this.#closed) throw unavailable('garbage collector is closed');
+    if (this.#running === undefined) return this.#begin();
+    this.#following ??= this.#running.then(ignore, ignore).then(() => {
+      this.#following = undefined;
+      if (this.#closed) throw unavailable('garbage collector is closed');
+      return this.#begin();
+    });
+    return this.#following;
+  }
+
+  /** Ends the schedule and waits for the run under way. Idempotent. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    await this.#running?.catch(ignore);
+    await this.#following?.catch(ignore);
+  }
+
+  #begin(): Promise<GcStats> {
+    this.#deletions = 0;
+    const run = this.#collect().finally(() => {
+      this.#running = undefined;
+    });
+    this.#running = run;
+    return run;
+  }
+
+  #wakeAt(dueMs: number): void {
+    if (this.#closed || (this.#timer !== undefined && this.#timerDueMs <= dueMs)) return;
+    clearTimeout(this.#timer);
+    this.#timerDueMs = dueMs;
+    const waitMs = Math.min(Math.max(0, dueMs - performance.now()), longestWaitMs);
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.run().catch((err: unknown) => this.#failed(err));
+    }, waitMs);
+    this.#timer.unref();
+  }
+
+  #failed(err: unknown): void {
+    // Closing while a run waits is not worth a line.
+    if (this.#closed && isCode(err, 'unavailable')) return;
+    this.#components.log?.warn({ err }, 'garbage collection failed');
+  }
+
+  async #collect(): Promise<GcStats> {
+    const { store, content, snapshots, events, log } = this.#components;
+    const startedMs = performance.now();
+    let marked = await this.#markInSlices();
+    let swept: Swept | undefined;
+    if (marked.garbage.length > 0) {
+      swept = await store.transact((tx) => {
+        marked = finish(mark(tx, Date.now()));
+        return sweep(tx, marked.garbage, { content, snapshots });
+      });
+      announce(events, swept);
+    }
+    const outside = await this.#removeFiles(swept);
+    const durationMs = performance.now() - startedMs;
+    this.#rest(durationMs, marked.nextExpiryMs);
+    const stats: GcStats = {
+      objects: marked.objects,
+      content: swept?.content.length ?? 0,
+      snapshots: swept?.snapshots.length ?? 0,
+      images: swept?.images.length ?? 0,
+      leases: swept?.leases.length ?? 0,
+      ingests: outside.ingests,
+      blobs: outside.blobs,
+      errors: outside.errors.length,
+      durationMs: Math.round(durationMs),
+    };
+    const [first] = outside.errors;
+    if (first !== undefined) log?.warn({ ...stats, err: first }, 'garbage collection left something behind');
+    else if (swept !== undefined || stats.blobs > 0) log?.info({ ...stats }, 'garbage collected');
+    return stats;
+  }
+
+  /** Over a consistent view and letting others run in between. What it finds is a reason to look again, no more. */
+  async #markInSlices(): Promise<Marked> {
+    using view = this.#components.store.snapshot();
+    const steps = mark(view, Date.now());
+    for (;;) {
+      const { done, value } = steps.next();
+      if (done === true) return value;
+      await nextTurn();
+    }
+  }
+
+  async #removeFiles(swept: Swept | undefined): Promise<{ ingests: number; blobs: number; errors: unknown[] }> {
+    const { content, snapshots } = this.#components;
+    const errors: unknown[] = [...(swept?.errors ?? [])];
+    let ingests = 0;
+    for (const { snapshotter, treeId } of swept?.snapshots ?? []) {
+      await snapshots.removeTree(snapshotter, treeId).catch((err: unknown) => errors.push(err));
+    }
+    for (const { namespace, ref } of swept?.ingests ?? []) {
+      try {
+        await content.abort(namespace, ref);
+        ingests++;
+      } catch (err) {
+        // Committed or aborted by its owner in between.
+        if (!isCode(err, 'not found')) errors.push(err);
+      }
+    }
+    const blobs = await content
+      .removeUnreferencedBlobs((err) => errors.push(err))
+      .catch((err: unknown) => {
+        errors.push(err);
+        return [];
+      });
+    return { ingests, blobs: blobs.length, errors };
+  }
+
+  /** Plans the pause after a run, and the run that the next expiry needs. */
+  #rest(durationMs: number, nextExpiryMs: number | undefined): void {
+    const { pauseThreshold } = this.thresholds;
+    this.#averageMs = Math.max(minimumRunMs, (this.#averageMs + durationMs) / 2);
+    const share = Math.min(Math.max(pauseThreshold, 0.001), 0.5);
+    this.#restUntilMs = performance.now() + this.#averageMs / share - this.#averageMs;
+    if (nextExpiryMs === undefined) return;
+    this.#wakeAt(Math.max(performance.now() + (nextExpiryMs - Date.now()), this.#restUntilMs));
+  }
+}
+
+function ignore(): void {
+  // Whoever asked for the run has its error.
+}

@@ -1,0 +1,114 @@
+/**
+ * What gantry is made of, in the words of containerd's plugin list. Clients choose snapshotters by it and tell by it
+ * whether something is there at all, so it names what exists and nothing else.
+ */
+import { introspection, types } from '@gantry/api';
+import type { PartialMessage } from '@gantry/api';
+import path from 'node:path';
+import { toStatus } from '@gantry/errors';
+import { hostPlatform } from '@gantry/oci';
+import type { GcThresholds } from './gc/collector.ts';
+
+/** One plugin as Introspection answers it. */
+export type Plugin = introspection.Plugin;
+
+/** A snapshotter that is there, or is known and cannot be. */
+export interface SnapshotterPlugin {
+  readonly name: string;
+  /** Where it keeps its trees. */
+  readonly root: string;
+  /** Why it cannot be used on this host; undefined when it can. */
+  readonly error?: unknown;
+}
+
+export interface PluginListOptions {
+  /** The persistent directory. */
+  readonly root: string;
+  readonly snapshotters: readonly SnapshotterPlugin[];
+  /** What the collector works by. */
+  readonly gc: GcThresholds;
+}
+
+const metadata = 'io.containerd.metadata.v1';
+const event = 'io.containerd.event.v1';
+const service = 'io.containerd.service.v1';
+
+/** The list, in containerd's order: what others need comes first. */
+export function pluginList({ root, snapshotters, gc }: PluginListOptions): Plugin[] {
+  const { os, architecture, variant = '' } = hostPlatform();
+  const platforms = [types.Platform.create({ os, architecture, variant })];
+  return [
+    plugin('io.containerd.content.v1', 'content', {
+      exports: { root: path.join(root, 'content') },
+    }),
+    ...snapshotters.map(({ name, root: directory, error }) =>
+      plugin('io.containerd.snapshotter.v1', name, {
+        platforms,
+        exports: { root: directory },
+        ...(error === undefined ? {} : { initErr: skipped(error) }),
+      }),
+    ),
+    plugin(metadata, 'bolt', {
+      requires: ['io.containerd.content.v1', 'io.containerd.snapshotter.v1'],
+      exports: { policy: 'shared' },
+    }),
+    plugin('io.containerd.differ.v1', 'walking', { platforms, requires: [metadata] }),
+    plugin(event, 'exchange'),
+    plugin('io.containerd.gc.v1', 'scheduler', {
+      requires: [metadata],
+      exports: {
+        PauseThreshold: String(gc.pauseThreshold),
+        DeletionThreshold: String(gc.deletionThreshold),
+        ScheduleDelay: duration(gc.scheduleDelayMs),
+      },
+    }),
+    plugin('io.containerd.lease.v1', 'manager', { requires: [metadata] }),
+    plugin('io.containerd.runtime.v2', 'task', {
+      platforms,
+      requires: [event, metadata],
+      exports: { 'log-uri-schemes': 'fifo,binary,file' },
+    }),
+    plugin('io.containerd.monitor.task.v1', 'cgroups', { platforms, requires: [event] }),
+    ...services().map(([id, requires]) => plugin(service, `${id}-service`, { requires })),
+    ...grpcServices().map(([id, requires]) => plugin('io.containerd.grpc.v1', id, { requires })),
+  ];
+}
+
+function services(): [id: string, requires: string[]][] {
+  return [
+    ['introspection', []],
+    ['containers', [event, metadata]],
+    ['content', [event, metadata]],
+    ['diff', ['io.containerd.differ.v1']],
+    ['images', [metadata, 'io.containerd.gc.v1']],
+    ['leases', [metadata]],
+    ['namespaces', [event, metadata]],
+    ['snapshots', [event, metadata]],
+    ['tasks', [event, metadata, 'io.containerd.runtime.v2', 'io.containerd.monitor.task.v1']],
+  ];
+}
+
+function grpcServices(): [id: string, requires: string[]][] {
+  const behind = ['introspection', 'containers', 'content', 'diff', 'images', 'leases', 'namespaces', 'snapshots'];
+  return [
+    ...[...behind, 'tasks'].map((id): [string, string[]] => [id, [service]]),
+    ['events', [event]],
+    ['healthcheck', []],
+    ['version', []],
+  ];
+}
+
+function plugin(type: string, id: string, rest: PartialMessage<Plugin> = {}): Plugin {
+  return introspection.Plugin.create({ ...rest, type, id });
+}
+
+/** Clients show a plugin as skipped when its error says so, else as broken. */
+function skipped(error: unknown): { code: number; message: string } {
+  const { code, message } = toStatus(error);
+  return { code, message: message.includes('skip plugin') ? message : `${message}: skip plugin` };
+}
+
+/** Go's notation of a duration. */
+function duration(ms: number): string {
+  return ms > 0 && ms < 1000 ? `${ms}ms` : `${ms / 1000}s`;
+}
