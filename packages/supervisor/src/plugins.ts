@@ -7,7 +7,7 @@ import type { PartialMessage } from '@gantry/api';
 import path from 'node:path';
 import { toStatus } from '@gantry/errors';
 import { hostPlatform } from '@gantry/oci';
-import type { GcThresholds } from './gc/collector.ts';
+import type { GcConfig } from './gc/collector.ts';
 
 /** One plugin as Introspection answers it. */
 export type Plugin = introspection.Plugin;
@@ -26,7 +26,7 @@ export interface PluginListOptions {
   readonly root: string;
   readonly snapshotters: readonly SnapshotterPlugin[];
   /** What the collector works by. */
-  readonly gc: GcThresholds;
+  readonly gc: GcConfig;
 }
 
 const metadata = 'io.containerd.metadata.v1';

@@ -20,7 +20,7 @@ import { announce, sweep } from './sweep.ts';
 import type { Swept } from './sweep.ts';
 
 /** How often and how soon it runs; containerd's names and defaults. */
-export interface GcThresholds {
+export interface GcConfig {
   /** The largest share of time spent collecting, up to 0.5. */
   readonly pauseThreshold: number;
   /** How many deletions make a run due; 0 and 1 are the same. */
@@ -29,7 +29,7 @@ export interface GcThresholds {
   readonly scheduleDelayMs: number;
 }
 
-export const defaultGcThresholds: GcThresholds = { pauseThreshold: 0.02, deletionThreshold: 0, scheduleDelayMs: 0 };
+export const defaultGcConfig: GcConfig = { pauseThreshold: 0.02, deletionThreshold: 0, scheduleDelayMs: 0 };
 
 /** What a run removed, in numbers of objects. */
 export interface GcStats {
@@ -59,7 +59,7 @@ export interface GarbageCollectorComponents {
   readonly snapshots: Pick<SnapshotStore, 'removeIn' | 'removeTree' | 'snapshotters'>;
   readonly events: Publisher;
   readonly log?: GcLog;
-  readonly thresholds?: Partial<GcThresholds>;
+  readonly config?: Partial<GcConfig>;
 }
 
 /** A run counts as no shorter than this when the pause after it is computed. */
@@ -70,7 +70,7 @@ const longestWaitMs = 24 * 60 * 60 * 1000;
 
 export class GarbageCollector {
   /** What it works by. */
-  readonly thresholds: GcThresholds;
+  readonly config: GcConfig;
   readonly #components: GarbageCollectorComponents;
   #timer: NodeJS.Timeout | undefined;
   #timerDueMs = Number.POSITIVE_INFINITY;
@@ -85,14 +85,14 @@ export class GarbageCollector {
 
   constructor(components: GarbageCollectorComponents) {
     this.#components = components;
-    this.thresholds = { ...defaultGcThresholds, ...components.thresholds };
+    this.config = { ...defaultGcConfig, ...components.config };
   }
 
   /** Says that something was deleted: a run follows soon, at the pace of the configuration. Returns at once. */
   schedule(): void {
     this.#deletions++;
-    if (this.#deletions < this.thresholds.deletionThreshold) return;
-    this.#wakeAt(Math.max(performance.now() + this.thresholds.scheduleDelayMs, this.#restUntilMs));
+    if (this.#deletions < this.config.deletionThreshold) return;
+    this.#wakeAt(Math.max(performance.now() + this.config.scheduleDelayMs, this.#restUntilMs));
   }
 
   /**
@@ -217,7 +217,7 @@ export class GarbageCollector {
 
   /** Plans the pause after a run, and the run that the next expiry needs. */
   #rest(durationMs: number, nextExpiryMs: number | undefined): void {
-    const { pauseThreshold } = this.thresholds;
+    const { pauseThreshold } = this.config;
     this.#averageMs = Math.max(minimumRunMs, (this.#averageMs + durationMs) / 2);
     const share = Math.min(Math.max(pauseThreshold, 0.001), 0.5);
     this.#restUntilMs = performance.now() + this.#averageMs / share - this.#averageMs;
