@@ -66,7 +66,8 @@ export class EngineStore implements Store {
       await waiting[0]?.settled;
       return result;
     }
-    if ([...writes.values()].some((value) => value !== undefined)) this.#engine.checkRoom();
+    const values = [...writes.values()].filter((value) => value !== undefined);
+    if (values.length > 0) this.#engine.checkRoom(values.reduce((sum, value) => sum + value.length, 0));
     await this.#enqueue(writes).settled;
     return result;
   }

@@ -24,8 +24,8 @@ export interface Engine extends EngineReader {
   /** Makes all of the batch durable, or none of it and rejects. Never called while an earlier call is under way. */
   write(batch: Batch): Promise<void>;
   snapshot(): EngineSnapshot;
-  /** Throws resource exhausted when the disk has no room to spare. Cheap: called for every writing transaction. */
-  checkRoom(): void;
+  /** Throws resource exhausted when the disk has no room for `bytes` more. Cheap: called for every writing transaction. */
+  checkRoom(bytes: number): void;
   backup(directory: string): Promise<void>;
   close(): Promise<void>;
 }

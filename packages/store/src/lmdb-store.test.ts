@@ -1,7 +1,7 @@
 import t from 'tap';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -81,4 +81,22 @@ t.test('what was acknowledged survives SIGKILL, and the killed process blocks no
     await store.close();
   }
   t.ok(existsSync(path.join(dir, 'data.mdb')));
+});
+
+const filler = fileURLToPath(new URL('./testing/full-disk.js', import.meta.url));
+
+const rootOnly = process.getuid?.() === 0 ? {} : { skip: 'mounting a small file system needs root' };
+
+t.test('a full disk refuses what is new, keeps what is old and lets go of what is deleted', rootOnly, (t) => {
+  for (const floor of ['0', '4000000']) {
+    const dir = newDirectory();
+    mkdirSync(dir);
+    const program = [process.execPath, filler, dir, floor];
+    const said = execFileSync('unshare', ['--mount', '--', ...program], { stdio: ['ignore', 'pipe', 'ignore'] });
+    const { written, code, last } = JSON.parse(said.toString('utf8'));
+    t.ok(written > 100, `floor ${floor}: ${written} entries fitted`);
+    t.equal(code, 'resource exhausted');
+    t.equal(last, 20_000, 'the last acknowledged entry is there after opening again');
+  }
+  t.end();
 });

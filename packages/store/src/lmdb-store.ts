@@ -6,6 +6,8 @@
  * - `overlappingSync` is off: a commit becomes visible only after its fsync, so nobody ever reads what a power cut could
  *   take back, and a batch's promise is its durability;
  * - writes go through `batch` only: one LMDB transaction on the binding's own thread, no callbacks in the middle;
+ * - `eventTurnBatching` is off: batches are ours, and the binding's own ones reject promises that nobody holds, which
+ *   would end the process on a full disk;
  * - ranges are read in short pages, so that no cursor lives across a turn of the event loop;
  * - LMDB notices a dead process's reader slots and takes over its lock (robust mutex): a killed owner blocks nobody.
  */
@@ -13,7 +15,7 @@ import { mkdirSync, statfsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { open as openDatabase } from 'lmdb';
 import type { RootDatabase, Transaction as ReadTransaction } from 'lmdb';
-import { internal, isCode, resourceExhausted, wrap } from '@gantry/errors';
+import { messageOf, resourceExhausted, wrap } from '@gantry/errors';
 import type { Batch, Engine, EngineEntry, EngineSnapshot } from './engine.ts';
 import { EngineStore } from './engine-store.ts';
 import type { KeyPath, PathRange } from './key.ts';
@@ -30,6 +32,8 @@ export interface StoreOptions {
 const defaultMinimumFreeBytes = 64 * 1024 * 1024;
 /** Address space reserved for the map; it grows past that by itself. Not memory, not disk. */
 const mapBytes = 1024 * 1024 * 1024;
+/** With less than this, a failed commit is blamed on the full disk. */
+const fullBytes = 1024 * 1024;
 /** How old the figure of free space may be. */
 const freeSpaceAgeMs = 200;
 
@@ -47,6 +51,7 @@ export async function openStore(dir: string, options: StoreOptions = {}): Promis
       keyEncoding: 'binary',
       encoding: 'binary',
       overlappingSync: false,
+      eventTurnBatching: false,
       mapSize: mapBytes,
       maxDbs: 1,
       cache: false,
@@ -70,6 +75,8 @@ class LmdbEngine implements Engine {
   readonly #minimumFreeBytes: number;
   #freeBytes = 0;
   #measuredAtMs = Number.NEGATIVE_INFINITY;
+  /** Since then. */
+  #writtenBytes = 0;
 
   constructor(database: Database, dir: string, minimumFreeBytes: number) {
     this.#database = database;
@@ -90,12 +97,14 @@ class LmdbEngine implements Engine {
       await this.#database.batch(() => {
         for (const [path, value] of batch) {
           const key = Buffer.from(path, 'latin1');
-          if (value === undefined) void this.#database.remove(key);
-          else void this.#database.put(key, Buffer.from(value.buffer, value.byteOffset, value.byteLength));
+          const bytes = value && Buffer.from(value.buffer, value.byteOffset, value.byteLength);
+          const written = bytes === undefined ? this.#database.remove(key) : this.#database.put(key, bytes);
+          // The batch as a whole reports; a rejection that nobody looks at would end the process.
+          written.catch(() => undefined);
         }
       });
     } catch (err) {
-      throw await commitFailure(err);
+      throw this.#commitFailure(await realReason(err));
     }
   }
 
@@ -108,14 +117,10 @@ class LmdbEngine implements Engine {
     };
   }
 
-  checkRoom(): void {
-    const now = performance.now();
-    if (now - this.#measuredAtMs > freeSpaceAgeMs) {
-      // Superblock counters in memory, no I/O: fine on the loop.
-      const { bavail, bsize } = statfsSync(this.#dir);
-      this.#freeBytes = bavail * bsize;
-      this.#measuredAtMs = now;
-    }
+  checkRoom(bytes: number): void {
+    const old = performance.now() - this.#measuredAtMs > freeSpaceAgeMs;
+    this.#writtenBytes += bytes;
+    if (old || this.#writtenBytes > this.#minimumFreeBytes / 8) this.#measure();
     if (this.#freeBytes < this.#minimumFreeBytes) {
       throw resourceExhausted(
         `disk of ${this.#dir}: ${this.#freeBytes} bytes free, ${this.#minimumFreeBytes} required`,
@@ -137,6 +142,26 @@ class LmdbEngine implements Engine {
 
   async close(): Promise<void> {
     await this.#database.close();
+  }
+
+  #measure(): void {
+    // Superblock counters in memory, no I/O: fine on the loop.
+    const { bavail, bsize } = statfsSync(this.#dir);
+    this.#freeBytes = bavail * bsize;
+    this.#measuredAtMs = performance.now();
+    this.#writtenBytes = 0;
+  }
+
+  /** LMDB reports a write cut short by a full disk as an I/O error. */
+  #commitFailure(reason: unknown): Error {
+    const doing = `committing to the metadata store ${this.#dir}`;
+    const text = messageOf(reason);
+    this.#measure();
+    const full = this.#freeBytes < Math.max(this.#minimumFreeBytes, fullBytes);
+    if (full || /No space left|MDB_MAP_FULL|ENOSPC/.test(text)) {
+      return resourceExhausted(`${doing}: ${text}`, { path: this.#dir }, reason);
+    }
+    return wrap(reason, doing, 'internal');
   }
 }
 
@@ -167,19 +192,12 @@ function pageFrom(
 }
 
 /** The binding rejects with a general error that carries a promise of the real one. */
-async function commitFailure(err: unknown): Promise<Error> {
-  let reason: unknown = err;
-  if (err instanceof Error && 'commitError' in err) {
-    try {
-      await err.commitError;
-    } catch (inner) {
-      reason = inner;
-    }
+async function realReason(err: unknown): Promise<unknown> {
+  if (!(err instanceof Error) || !('commitError' in err)) return err;
+  try {
+    await err.commitError;
+    return err;
+  } catch (reason) {
+    return reason;
   }
-  const text = reason instanceof Error ? reason.message : String(reason);
-  if (/No space left|MDB_MAP_FULL|ENOSPC/.test(text)) {
-    return resourceExhausted(`committing to the metadata store: ${text}`, {}, reason);
-  }
-  const wrapped = wrap(reason, 'committing to the metadata store');
-  return isCode(wrapped, 'unknown') ? internal(wrapped.message, {}, reason) : wrapped;
 }
