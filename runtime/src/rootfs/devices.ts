@@ -41,7 +41,6 @@ const symlinks: readonly (readonly [name: string, target: string])[] = [
   ['stdin', '/proc/self/fd/0'],
   ['stdout', '/proc/self/fd/1'],
   ['stderr', '/proc/self/fd/2'],
-  ['core', '/proc/kcore'],
 ];
 
 const fileTypes: Readonly<Record<DeviceType, number>> = { c: S_IFCHR, u: S_IFCHR, b: S_IFBLK, p: S_IFIFO };
@@ -120,13 +119,8 @@ function bindDevice(sys: DeviceCalls, directory: number, name: string, hostPath:
 /** /dev/fd and its like, and /dev/ptmx. What an image has there already stays, but for ptmx. */
 export function makeDeviceLinks(sys: DeviceCalls, root: number): void {
   using(sys, openDeviceDirectory(sys, root, '/dev'), (dev) => {
-    for (const [name, target] of symlinks) {
-      try {
-        sys.symlinkat(target, dev, name);
-      } catch (err) {
-        if (!isErrno(err, 'EEXIST')) throw err;
-      }
-    }
+    for (const [name, target] of symlinks) linkIfMissing(sys, dev, name, target);
+    if (hostHas(sys, '/proc/kcore')) linkIfMissing(sys, dev, 'core', '/proc/kcore');
     try {
       sys.unlinkat(dev, 'ptmx', 0);
     } catch (err) {
@@ -134,4 +128,22 @@ export function makeDeviceLinks(sys: DeviceCalls, root: number): void {
     }
     sys.symlinkat('pts/ptmx', dev, 'ptmx');
   });
+}
+
+function linkIfMissing(sys: DeviceCalls, directory: number, name: string, target: string): void {
+  try {
+    sys.symlinkat(target, directory, name);
+  } catch (err) {
+    if (!isErrno(err, 'EEXIST')) throw err;
+  }
+}
+
+function hostHas(sys: DeviceCalls, path: string): boolean {
+  try {
+    sys.fstatat(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW);
+    return true;
+  } catch (err) {
+    if (isErrno(err, 'ENOENT')) return false;
+    throw err;
+  }
 }
