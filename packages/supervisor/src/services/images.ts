@@ -4,8 +4,8 @@
  */
 import { checkLabels, images, timestampNow } from '@gantry/api';
 import type { wellKnown } from '@gantry/api';
-import { alreadyExists, invalidArgument, messageOf, notFound, wrap } from '@gantry/errors';
-import { parseDigest } from '@gantry/oci';
+import { alreadyExists, invalidArgument, notFound, wrap } from '@gantry/errors';
+import { isDigest } from '@gantry/oci';
 import { addLeaseResource, keys, leaseResourceTypes, presentLabels } from '@gantry/store';
 import type { Reader, Store } from '@gantry/store';
 import type { Publisher } from '../events/exchange.ts';
@@ -142,10 +142,8 @@ function checkedImage(image: Image): Image {
     throw wrap(err, 'image.Labels');
   }
   const { digest = '', mediaType = '', size = 0n } = image.target ?? {};
-  try {
-    parseDigest(digest);
-  } catch (err) {
-    throw invalidArgument(`Target.Digest ${JSON.stringify(digest)} invalid: ${messageOf(err)}`);
+  if (!isDigest(digest)) {
+    throw invalidArgument(`Target.Digest ${JSON.stringify(digest)} invalid: invalid checksum digest format`);
   }
   if (size <= 0n) throw invalidArgument('Target.Size must be greater than zero');
   if (mediaType === '') throw invalidArgument('Target.MediaType must be set');

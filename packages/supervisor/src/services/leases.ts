@@ -1,8 +1,8 @@
 /** containerd.services.leases.v1.Leases: what garbage collection must leave alone, and until when. */
 import { randomBytes } from 'node:crypto';
 import { checkLabels, leases, timestampNow } from '@gantry/api';
-import { alreadyExists, invalidArgument, messageOf, notFound, notImplemented } from '@gantry/errors';
-import { parseDigest } from '@gantry/oci';
+import { alreadyExists, invalidArgument, notFound, notImplemented } from '@gantry/errors';
+import { isDigest } from '@gantry/oci';
 import { addLeaseResource, keys, leaseResourceTypes, presentLabels, removeLeaseResource } from '@gantry/store';
 import type { Reader, Store, Transaction } from '@gantry/store';
 import { compileFilters, leaseAdaptor } from '../filters/index.ts';
@@ -113,12 +113,8 @@ function checkedResource(resource: leases.Resource | undefined): { type: string;
     default:
       throw notImplemented(`resource type ${type} not supported yet`);
   }
-  if (kind === leaseResourceTypes.content) {
-    try {
-      parseDigest(name);
-    } catch (err) {
-      throw invalidArgument(`invalid content resource id ${name}: ${messageOf(err)}`);
-    }
+  if (kind === leaseResourceTypes.content && !isDigest(name)) {
+    throw invalidArgument(`invalid content resource id ${name}: invalid checksum digest format`);
   }
   if (name === '') throw invalidArgument('lease resource id must not be empty');
   return { type, name };
