@@ -1,5 +1,5 @@
 /** The parent's part in a process's set-up, the same for init and for exec. */
-import { internal, unknown, wrap } from '@gantry/errors';
+import { GantryError, internal, isCode, messageOf, unknown, wrap } from '@gantry/errors';
 import type { Cgroup } from '@gantry/cgroups';
 import { isErrno } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
@@ -51,9 +51,10 @@ export function completeSetUp(
   }
 }
 
-/** The words are runc's, which callers look for. */
-export function startError(err: unknown): Error {
-  return wrap(err, 'unable to start container process');
+/** The words and the class are runc's, which callers look for; only a deadline keeps its own class. */
+export function startError(err: unknown): GantryError {
+  const code = isCode(err, 'deadline exceeded') ? 'deadline exceeded' : 'unknown';
+  return new GantryError(code, `unable to start container process: ${messageOf(err)}`, { cause: err });
 }
 
 function setOomScore(sys: Syscalls, pid: number, score: number | undefined): void {

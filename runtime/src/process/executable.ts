@@ -1,6 +1,9 @@
-/** Finding the program of a process inside the container, with the error texts that callers of runc look for. */
+/**
+ * Finding the program of a process inside the container, with the error texts that callers of runc look for. Their class
+ * is unknown, as it is with runc: "not found" is kept for containers.
+ */
 import { posix } from 'node:path';
-import { notFound, permissionDenied, unknown } from '@gantry/errors';
+import { unknown } from '@gantry/errors';
 import type { GantryError } from '@gantry/errors';
 import { AT_FDCWD, isErrno, S_IFDIR, S_IFMT } from '@gantry/libc';
 import type { FileCalls, FileStat } from '@gantry/libc';
@@ -41,27 +44,26 @@ function examine(sys: Pick<FileCalls, 'fstatat'>, path: string): GantryError | u
   try {
     return isExecutable(sys.fstatat(AT_FDCWD, path, 0)) ? undefined : denied(path);
   } catch (err) {
-    if (isErrno(err, 'ENOENT')) return notFound(`exec: ${quoted(path)}: stat ${path}: no such file or directory`);
-    if (isErrno(err, 'ENOTDIR')) return notFound(`exec: ${quoted(path)}: stat ${path}: not a directory`);
-    if (isErrno(err, 'ELOOP'))
-      return notFound(`exec: ${quoted(path)}: stat ${path}: too many levels of symbolic links`);
+    if (isErrno(err, 'ENOENT')) return unknown(`exec: ${quoted(path)}: stat ${path}: no such file or directory`);
+    if (isErrno(err, 'ENOTDIR')) return unknown(`exec: ${quoted(path)}: stat ${path}: not a directory`);
+    if (isErrno(err, 'ELOOP')) return unknown(`exec: ${quoted(path)}: stat ${path}: too many levels of symbolic links`);
     if (isErrno(err, 'EACCES')) return denied(path);
     throw err;
   }
 }
 
 function denied(name: string): GantryError {
-  return permissionDenied(`exec: ${quoted(name)}: permission denied`);
+  return unknown(`exec: ${quoted(name)}: permission denied`);
 }
 
 function notFoundInPath(name: string): GantryError {
-  return notFound(`exec: ${quoted(name)}: executable file not found in $PATH`);
+  return unknown(`exec: ${quoted(name)}: executable file not found in $PATH`);
 }
 
 /** The error of an execve(2) that failed, worded as runc words it: `exec /bin/x: exec format error`. */
 export function executeError(err: unknown, path: string): unknown {
-  if (isErrno(err, 'EACCES')) return permissionDenied(`exec ${path}: permission denied`);
-  if (isErrno(err, 'ENOENT')) return notFound(`exec ${path}: no such file or directory`);
+  if (isErrno(err, 'EACCES')) return unknown(`exec ${path}: permission denied`);
+  if (isErrno(err, 'ENOENT')) return unknown(`exec ${path}: no such file or directory`);
   if (isErrno(err, 'ENOEXEC')) return unknown(`exec ${path}: exec format error`);
   return unknown(`exec ${path}: ${err instanceof Error ? err.message : String(err)}`);
 }
