@@ -89,14 +89,14 @@ export class SnapshotStore {
     const backend = this.#backend(snapshotter);
     const { name, key } = options;
     mustNotBeEmpty(name, 'name');
-    const { id, record, parents } = activeTree(this.#store, namespace, snapshotter, key);
-    if (options.parent !== undefined && options.parent !== '' && options.parent !== record.parent) {
-      throw notImplemented(`committing snapshot ${JSON.stringify(key)} onto another parent`);
-    }
     const taken = await this.#store.transact((tx) =>
       this.#leaseExisting(tx, namespace, snapshotter, name, options.lease),
     );
     if (taken) throw alreadyExists(`snapshot ${JSON.stringify(name)}`, { snapshot: name });
+    const { id, record, parents } = activeTree(this.#store, namespace, snapshotter, key);
+    if (options.parent !== undefined && options.parent !== '' && options.parent !== record.parent) {
+      throw notImplemented(`committing snapshot ${JSON.stringify(key)} onto another parent`);
+    }
     const usage = await backend.freeze(id, parents);
     await this.#store.transact((tx) => {
       const current = activeTree(tx, namespace, snapshotter, key).record;
@@ -313,7 +313,7 @@ function parentIds(reader: Reader, namespace: string, snapshotter: string, paren
 
 function treeRequest(reader: Reader, namespace: string, snapshotter: string, key: string): TreeRequest {
   const { id, kind, labels, parent } = recordIn(reader, namespace, snapshotter, key);
-  if (kind === 'committed') throw failedPrecondition(`requested snapshot ${key} not active or view`, { snapshot: key });
+  if (kind === 'committed') throw failedPrecondition(`failed to get active mount: requested snapshot ${key} not active or view`, { snapshot: key });
   return { id, kind, labels, parents: parentIds(reader, namespace, snapshotter, parent) };
 }
 
