@@ -5,10 +5,24 @@
 import { posix } from 'node:path';
 import { unknown } from '@gantry/errors';
 import type { GantryError } from '@gantry/errors';
-import { AT_FDCWD, isErrno, S_IFDIR, S_IFMT } from '@gantry/libc';
+import {
+  AT_FDCWD,
+  isErrno,
+  O_NOCTTY,
+  O_NONBLOCK,
+  O_PATH,
+  O_RDONLY,
+  RESOLVE_NO_MAGICLINKS,
+  S_IFDIR,
+  S_IFMT,
+  S_IFREG,
+} from '@gantry/libc';
 import type { FileCalls, FileStat } from '@gantry/libc';
 
 const EXECUTE_BITS = 0o111;
+
+/** Looking a program up and into its first bytes. */
+export type LookupCalls = Pick<FileCalls, 'fstatat' | 'openat2' | 'read' | 'close'>;
 
 function quoted(name: string): string {
   return JSON.stringify(name);
@@ -22,10 +36,11 @@ function isExecutable({ mode }: FileStat): boolean {
  * The path of `name` as execve(2) takes it: a name with a slash is taken as it is, another is looked for in the
  * directories of the container's PATH. To be called inside the container's root, as the process's user, in its cwd.
  */
-export function findExecutable(sys: Pick<FileCalls, 'fstatat'>, name: string, env: readonly string[]): string {
+export function findExecutable(sys: LookupCalls, name: string, env: readonly string[]): string {
   if (name.includes('/')) {
     const fault = examine(sys, name);
     if (fault !== undefined) throw fault;
+    refuseMagic(sys, name, name);
     return name;
   }
   const path = env.findLast((entry) => entry.startsWith('PATH='))?.slice('PATH='.length) ?? '';
@@ -33,7 +48,10 @@ export function findExecutable(sys: Pick<FileCalls, 'fstatat'>, name: string, en
     if (path === '') break;
     const candidate = posix.join(directory === '' ? '.' : directory, name);
     if (examine(sys, candidate) !== undefined) continue;
-    if (posix.isAbsolute(candidate)) return candidate;
+    if (posix.isAbsolute(candidate)) {
+      refuseMagic(sys, candidate, name);
+      return candidate;
+    }
     throw unknown(`exec: ${quoted(name)}: cannot run executable found relative to current directory`);
   }
   throw notFoundInPath(name);
@@ -49,6 +67,45 @@ function examine(sys: Pick<FileCalls, 'fstatat'>, path: string): GantryError | u
     if (isErrno(err, 'ELOOP')) return unknown(`exec: ${quoted(path)}: stat ${path}: too many levels of symbolic links`);
     if (isErrno(err, 'EACCES')) return denied(path);
     throw err;
+  }
+}
+
+/** The kernel looks at this much of a file for `#!` and follows this many interpreters (execve(2)). */
+const SCRIPT_HEAD_BYTES = 256;
+const MAX_INTERPRETERS = 5;
+
+/**
+ * Refuses a program, or an interpreter of it, that is reached through a magic link: /proc/self/exe is the runtime's own
+ * binary as long as the program has not been executed, and would be run inside the container (CVE-2019-5736). This
+ * keeps an image from doing it; a process that exchanges the file after we looked finds a binary that it cannot write to
+ * where the runtime itself runs from a sealed view (sealed-executable.ts).
+ */
+function refuseMagic(sys: LookupCalls, unsafePath: string, name: string): void {
+  let next: string | undefined = unsafePath;
+  for (let depth = 0; next !== undefined && depth <= MAX_INTERPRETERS; depth++) {
+    try {
+      next = interpreterOf(sys, next);
+    } catch (err) {
+      if (isErrno(err, 'ELOOP')) throw denied(name);
+      // Not readable, or not there: execve will say so.
+      if (isErrno(err, 'EACCES', 'EPERM', 'ENOENT', 'ENOTDIR', 'ENXIO', 'ENODEV')) return;
+      throw err;
+    }
+  }
+}
+
+/** The interpreter named by a script's first line; undefined for anything else. */
+function interpreterOf(sys: LookupCalls, unsafePath: string): string | undefined {
+  const resolve = RESOLVE_NO_MAGICLINKS;
+  sys.close(sys.openat2(AT_FDCWD, unsafePath, { flags: O_PATH, resolve }));
+  if ((sys.fstatat(AT_FDCWD, unsafePath, 0).mode & S_IFMT) !== S_IFREG) return undefined;
+  const fd = sys.openat2(AT_FDCWD, unsafePath, { flags: O_RDONLY | O_NONBLOCK | O_NOCTTY, resolve });
+  try {
+    const head = Buffer.alloc(SCRIPT_HEAD_BYTES);
+    const length = sys.read(fd, head) ?? 0;
+    return /^#![ \t]*([^ \t\n\0]+)/.exec(head.toString('latin1', 0, length))?.[1];
+  } finally {
+    sys.close(fd);
   }
 }
 

@@ -3,7 +3,16 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { codeOf, messageOf } from '@gantry/errors';
-import { linux, POLLIN, PR_SET_CHILD_SUBREAPER } from '@gantry/libc';
+import {
+  AT_FDCWD,
+  AT_RECURSIVE,
+  CLONE_NEWNS,
+  linux,
+  MS_PRIVATE,
+  MS_SHARED,
+  POLLIN,
+  PR_SET_CHILD_SUBREAPER,
+} from '@gantry/libc';
 import { parseSpec } from '@gantry/oci';
 import type { Container } from '../container.ts';
 import { createContainer } from '../create.ts';
@@ -129,6 +138,11 @@ function leaks(before: { mounts: string; fds: string[] }, container: Container |
 }
 
 linux.prctl(PR_SET_CHILD_SUBREAPER, 1n);
+// A mount table that nobody else changes, every mount of which would show what a container does to it.
+linux.unshare(CLONE_NEWNS);
+for (const propagation of [MS_PRIVATE, MS_SHARED]) {
+  linux.mountSetattr(AT_FDCWD, '/', AT_RECURSIVE, { set: 0, clear: 0, propagation });
+}
 // What the first use opens for good is not a leak.
 readFileSync('/proc/self/mountinfo', 'utf8');
 const out = openSync(outputFile, 'w+');

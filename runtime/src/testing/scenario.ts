@@ -14,7 +14,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Linux, Process, Root, Spec } from '@gantry/oci';
 import { defaultCapabilities, defaultMaskedPaths, defaultMounts, defaultReadonlyPaths } from '@gantry/oci';
@@ -157,11 +157,11 @@ export class Bundle {
   }
 
   /** Carries a scenario out in a process of its own. */
-  run(scenario: Omit<Scenario, 'id'>): ScenarioResult {
+  run(scenario: Omit<Scenario, 'id'>, node = process.execPath): ScenarioResult {
     const driver = fileURLToPath(new URL('driver.js', import.meta.url));
     const file = join(this.dir, 'scenario.json');
     writeFileSync(file, JSON.stringify({ ...scenario, id: this.id }));
-    const { stdout, stderr, status } = spawnSync(process.execPath, ['--single-threaded', driver, this.dir], {
+    const { stdout, stderr, status } = spawnSync(node, ['--single-threaded', driver, this.dir], {
       encoding: 'utf8',
       timeout: 60_000,
     });
@@ -192,6 +192,15 @@ export class Bundle {
       },
     );
     return { status: status ?? -1, output: stdout + stderr };
+  }
+
+  /** Gives the image what the host's node binary needs to run in it. */
+  addLibrariesOfNode(): void {
+    const { stdout } = spawnSync('ldd', [process.execPath], { encoding: 'utf8' });
+    for (const [path] of stdout.matchAll(/\/\S+\.so[^\s:]*/g)) {
+      mkdirSync(join(this.rootfs, dirname(path)), { recursive: true });
+      copyFileSync(path, join(this.rootfs, path));
+    }
   }
 
   remove(): void {
