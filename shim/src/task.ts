@@ -94,16 +94,18 @@ export class Task {
     const expectation = reaper.expect();
     let task: Task | undefined;
     try {
-      const container = parts.createContainer(sys, {
-        id: request.id,
-        bundle: request.bundle,
-        spec,
-        rootfs: request.rootfs,
-        stdio: stdio.childDescriptors,
-        noPivot: request.noPivot,
-        noNewKeyring: request.noNewKeyring,
-        timeoutMs: createTimeoutMs,
-      });
+      const container = inRuntime('create', () =>
+        parts.createContainer(sys, {
+          id: request.id,
+          bundle: request.bundle,
+          spec,
+          rootfs: request.rootfs,
+          stdio: stdio.childDescriptors,
+          noPivot: request.noPivot,
+          noNewKeyring: request.noNewKeyring,
+          timeoutMs: createTimeoutMs,
+        }),
+      );
       task = new Task(parts, request, new InitProcess(container, request.stdio, stdio));
       const created = task;
       expectation.claim(container.pid, (exit) => void created.#initReaped(exit));
@@ -168,11 +170,13 @@ export class Task {
     const stdio = await openStdio(this.#stdioParts, exec.strings);
     const expectation = reaper.expect();
     try {
-      const born = this.init.container.exec({
-        process: exec.process,
-        stdio: stdio.childDescriptors,
-        timeoutMs: execTimeoutMs,
-      });
+      const born = inRuntime('exec', () =>
+        this.init.container.exec({
+          process: exec.process,
+          stdio: stdio.childDescriptors,
+          timeoutMs: execTimeoutMs,
+        }),
+      );
       expectation.claim(born.pid, (exit) => this.#execReaped(exec, exit));
       exec.born(born, stdio);
     } catch (err) {
@@ -392,4 +396,13 @@ function throwTogether(errors: readonly unknown[], doing: string): void {
   if (first === undefined) return;
   const others = more.map((err) => `; ${messageOf(err)}`).join('');
   throw wrap(others === '' ? first : unknown(messageOf(first) + others), doing);
+}
+
+/** Calls the runtime; its errors get the words by which clients tell them from the shim's own. */
+function inRuntime<T>(action: 'create' | 'exec', call: () => T): T {
+  try {
+    return call();
+  } catch (err) {
+    throw wrap(err, `OCI runtime ${action} failed`);
+  }
 }

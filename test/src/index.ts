@@ -5,3 +5,4 @@ export * from './harness/scratch.ts';
 export * from './harness/stock.ts';
 export * from './harness/tarball.ts';
 export * from './harness/pair.ts';
+export * from './harness/rpc.ts';

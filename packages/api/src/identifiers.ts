@@ -2,24 +2,25 @@
 import { invalidArgument } from '@gantry/errors';
 
 const maxIdentifierLength = 76;
-const identifierPattern = /^[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*$/;
+/** Written as containerd words it in its errors. */
+const identifierPattern = /^[A-Za-z0-9]+(?:[._-](?:[A-Za-z0-9]+))*$/;
 
 /** How much of a bad name is repeated in the error. */
 const maxShownLength = 128;
 
 /**
  * Checks the identifier of a namespace, container, sandbox, task, or a component of a topic: 1 to 76 letters and digits,
- * single `.`, `_` or `-` between them. `kind` names it in the error. Throws invalid argument.
+ * single `.`, `_` or `-` between them. `kind` names it in the error where it is not ''.
+ * Throws invalid argument, in containerd's words.
  */
 export function checkIdentifier(kind: string, id: string): void {
-  if (id === '') throw invalidArgument(`${kind}: identifier must not be empty`);
+  const named = kind === '' ? 'identifier' : `${kind}: identifier`;
+  if (id === '') throw invalidArgument(`${named} must not be empty`);
   if (id.length > maxIdentifierLength) {
-    throw invalidArgument(
-      `${kind}: identifier ${shown(id)} is longer than the maximum of ${maxIdentifierLength} characters`,
-    );
+    throw invalidArgument(`${named} ${shown(id)} greater than maximum length (${maxIdentifierLength} characters)`);
   }
   if (!identifierPattern.test(id)) {
-    throw invalidArgument(`${kind}: identifier ${shown(id)} must match ${identifierPattern.source}`);
+    throw invalidArgument(`${named} ${shown(id)} must match ${identifierPattern.source}`);
   }
 }
 

@@ -6,7 +6,7 @@ import { chmod, chown, mkdir, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { ContentStore } from '@gantry/content';
 import { Differ } from '@gantry/diff';
-import { alreadyExists, codeOf, messageOf } from '@gantry/errors';
+import { alreadyExists, codeOf, failedPrecondition, messageOf } from '@gantry/errors';
 import { NativeSnapshotter, OverlayfsSnapshotter, overlayfsUnusable, SnapshotStore } from '@gantry/snapshots';
 import type { Snapshotter } from '@gantry/snapshots';
 import { openStore } from '@gantry/store';
@@ -14,10 +14,11 @@ import { TtrpcClient } from '@gantry/ttrpc';
 import type { Config } from './config/config.ts';
 import { EventExchange } from './events/exchange.ts';
 import { eventReceiver } from './events/receiver.ts';
-import { GarbageCollector } from './gc/collector.ts';
+import { defaultGcConfig, GarbageCollector } from './gc/collector.ts';
 import { acquireLock } from './lock.ts';
 import type { Log } from './log.ts';
 import { pluginList } from './plugins.ts';
+import type { SnapshotterPlugin } from './plugins.ts';
 import { close, grpcServer, listen } from './rpc/grpc-server.ts';
 import type { CallObserver } from './rpc/grpc-server.ts';
 import type { Binding } from './rpc/handlers.ts';
@@ -27,7 +28,7 @@ import { diffService } from './services/diff.ts';
 import { eventsService } from './services/events.ts';
 import { healthService } from './services/health.ts';
 import { imagesService } from './services/images.ts';
-import { introspectionService } from './services/introspection.ts';
+import { introspectionService, serverUuid } from './services/introspection.ts';
 import { leasesService } from './services/leases.ts';
 import { namespacesService } from './services/namespaces.ts';
 import { snapshotsService } from './services/snapshots.ts';
@@ -38,6 +39,7 @@ import { Bundles } from './tasks/bundle.ts';
 import { TaskManager } from './tasks/manager.ts';
 import { findTasks, reconcileTasks } from './tasks/reconcile.ts';
 import { defaultTimeouts } from './timeouts.ts';
+import { version } from './version.ts';
 
 export interface Supervisor {
   readonly address: string;
@@ -85,7 +87,7 @@ async function assemble(
   teardowns.push(() => store.close());
   const content = new ContentStore({ root: path.join(root, 'content'), store });
   report(log, 'content', await content.reconcile());
-  const { snapshotters, unusable } = await loadSnapshotters(path.join(root, 'snapshots'));
+  const { snapshotters, known } = await loadSnapshotters(path.join(root, 'snapshots'));
   const snapshots = new SnapshotStore({ store, snapshotters });
   report(log, 'snapshots', await snapshots.reconcile());
   const differ = new Differ();
@@ -100,12 +102,12 @@ async function assemble(
   const tasks = new TaskManager({ store, bundles, launcher, events, timeouts, log });
   teardowns.push(() => tasks.close());
 
-  const plugins = pluginList({ snapshotters, unusable, root, state });
+  const plugins = pluginList({ root, snapshotters: known, gc: defaultGcConfig });
   const bindings: readonly Binding[] = [
-    versionService(),
-    introspectionService({ plugins, root }),
+    versionService({ version, revision: '' }),
+    introspectionService({ plugins, uuid: await serverUuid(root) }),
     healthService(),
-    eventsService({ events }),
+    eventsService({ exchange: events }),
     namespacesService({ store, events }),
     leasesService({ store, gc }),
     contentService({ content, events, gc }),
@@ -146,16 +148,24 @@ async function makeDirectories({ address, root, state }: Config): Promise<void> 
   await mkdir(path.dirname(address), { recursive: true, mode: 0o711 });
 }
 
-/** overlayfs where the kernel and the file system can, native always. */
+/** overlayfs where the kernel and the file system can, native always; and what is to be said of each. */
 async function loadSnapshotters(
   root: string,
-): Promise<{ snapshotters: readonly Snapshotter[]; unusable: ReadonlyMap<string, string> }> {
-  const native = new NativeSnapshotter({ root: path.join(root, 'native') });
-  const dir = path.join(root, 'overlayfs');
-  await mkdir(dir, { recursive: true, mode: 0o700 });
-  const reason = await overlayfsUnusable(dir);
-  if (reason !== undefined) return { snapshotters: [native], unusable: new Map([['overlayfs', reason]]) };
-  return { snapshotters: [new OverlayfsSnapshotter({ root: dir }), native], unusable: new Map() };
+): Promise<{ snapshotters: readonly Snapshotter[]; known: readonly SnapshotterPlugin[] }> {
+  const overlayRoot = path.join(root, 'overlayfs');
+  const nativeRoot = path.join(root, 'native');
+  for (const dir of [overlayRoot, nativeRoot]) await mkdir(dir, { recursive: true, mode: 0o700 });
+  const reason = await overlayfsUnusable(overlayRoot);
+  const overlay = new OverlayfsSnapshotter({ root: overlayRoot });
+  const native = new NativeSnapshotter({ root: nativeRoot });
+  const error = reason === undefined ? undefined : failedPrecondition(`overlayfs: ${reason}: skip plugin`);
+  return {
+    snapshotters: reason === undefined ? [overlay, native] : [native],
+    known: [
+      { name: overlay.name, root: overlayRoot, error },
+      { name: native.name, root: nativeRoot },
+    ],
+  };
 }
 
 /** Logs what a room found at start; nothing when it found nothing. */

@@ -68,13 +68,27 @@ function waitResult(pid: number): WaitResult {
   return { pid, signal, exitStatus: signal === 0 ? (value >> 8) & 0xff : 128 + signal };
 }
 
+/**
+ * The last thing before a fork. Nothing may be allocated between the sweep and the system call: a page that V8 maps in
+ * between is MADV_DONTFORK again, and the child dies at its first look at it. So the callers have every function and
+ * argument at hand, and the sweep runs twice: the first run compiles and resolves what the second one needs.
+ */
+function readyToFork(): void {
+  // The child must find what it will leave by even when nothing else was ever used.
+  void c._exit;
+  heapSweep();
+  heapSweep();
+}
+
 /** struct clone_args: flags 0, exit_signal 32, cgroup 80; no stack of its own, as with fork. */
 function cloneIntoCgroup(flags: number, cgroupFd: number): number {
   const args = Buffer.alloc(88);
   args.writeBigUInt64LE(BigInt(flags) | CLONE_INTO_CGROUP, 0);
   args.writeBigUInt64LE(BigInt(SIGCHLD), 32);
   args.writeBigUInt64LE(BigInt(cgroupFd), 80);
-  return check(c.clone3(NR.clone3, args, args.length), 'clone3', `flags 0x${flags.toString(16)}`);
+  const { clone3 } = c;
+  readyToFork();
+  return check(clone3(NR.clone3, args, args.length), 'clone3', `flags 0x${flags.toString(16)}`);
 }
 
 export const processCalls: Pick<
@@ -98,20 +112,20 @@ export const processCalls: Pick<
   gettid: () => c.gettid(NR.gettid),
 
   fork() {
-    // Resolved now: the child must find what it will leave by even when nothing else was ever used.
-    void c._exit;
-    heapSweep();
-    return check(c.fork(), 'fork', '');
+    const { fork } = c;
+    readyToFork();
+    return check(fork(), 'fork', '');
   },
 
   clone(flags, cgroupFd) {
     const all = flags >>> 0;
     // With shared memory and no stack of its own the child would overwrite its parent's.
     if ((all & CLONE_VM) !== 0) throw failure('clone', EINVAL, 'CLONE_VM');
-    void c._exit;
-    heapSweep();
     if (cgroupFd !== undefined) return cloneIntoCgroup(all, cgroupFd);
-    return check(c.clone(NR.clone, all + SIGCHLD, null, null, null, null), 'clone', `flags 0x${all.toString(16)}`);
+    const { clone } = c;
+    const withSignal = all + SIGCHLD;
+    readyToFork();
+    return check(clone(NR.clone, withSignal, null, null, null, null), 'clone', `flags 0x${all.toString(16)}`);
   },
 
   execve(path, argv, env) {

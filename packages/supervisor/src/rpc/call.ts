@@ -25,7 +25,7 @@ export function callOf(header: ReadHeader, signal: AbortSignal, deadlineMs: numb
     get namespace() {
       const namespace = header(namespaceHeader);
       if (namespace === undefined || namespace === '') throw failedPrecondition('namespace is required');
-      checkIdentifier('namespace', namespace);
+      checkIdentifier('', namespace);
       return namespace;
     },
     lease: header(leaseHeader),

@@ -92,7 +92,7 @@ function unary(
   return async (call, callback) => {
     const started = performance.now();
     try {
-      const request = method.requestStream ? call : call.request;
+      const request = method.requestStream ? messages(call as unknown as Duplex) : call.request;
       const answer = await handler(request, contextOf(call));
       observe(rpc, performance.now() - started, undefined);
       callback(null, method.responseType.create(answer as object));
@@ -113,7 +113,7 @@ function streaming(
   return async (call) => {
     const started = performance.now();
     try {
-      const request = method.requestStream ? call : (call as ServerStream).request;
+      const request = method.requestStream ? messages(call as Duplex) : (call as ServerStream).request;
       const answers = handler(request, contextOf(call)) as AsyncIterable<object>;
       for await (const answer of answers) {
         if (call.cancelled) break;
@@ -126,6 +126,11 @@ function streaming(
       call.emit('error', serviceError(err));
     }
   };
+}
+
+/** The client's messages. Leaving them early must not destroy the call: its answer is still to be sent. */
+function messages(call: Duplex): AsyncIterable<unknown> {
+  return call.iterator({ destroyOnReturn: false });
 }
 
 /** Resolves when the stream takes more, or is over: what is written then goes nowhere. */

@@ -31,7 +31,7 @@ export function namespacesService({ store, events: publisher }: NamespacesServic
 
     async create({ namespace }) {
       const { name = '', labels: given = {} } = namespace ?? {};
-      checkIdentifier('namespace', name);
+      checkIdentifier('', name);
       checkLabels(given);
       const labels = presentLabels(given);
       await store.transact((tx) => {
@@ -44,7 +44,7 @@ export function namespacesService({ store, events: publisher }: NamespacesServic
 
     async update({ namespace, updateMask }) {
       const { name = '', labels: given = {} } = namespace ?? {};
-      checkIdentifier('namespace', name);
+      checkIdentifier('', name);
       checkLabels(given);
       const mask = parseMask(updateMask?.paths ?? [], { fields: [], maps: ['labels'], subject: '' });
       const labels = await store.transact((tx) => {

@@ -1,8 +1,7 @@
 /** containerd.services.tasks.v1.Tasks: finds the container and its task, then relays to the task's shim. */
-import { containers, tasks, timestampFromNs, timestampNow, typeUrls } from '@gantry/api';
+import { tasks, timestampFromNs, timestampNow, typeUrls } from '@gantry/api';
 import type { PartialMessage, types } from '@gantry/api';
-import { invalidArgument, notFound, notImplemented } from '@gantry/errors';
-import { keys } from '@gantry/store';
+import { invalidArgument, notImplemented } from '@gantry/errors';
 import type { Store } from '@gantry/store';
 import { compileFilters } from '../filters/index.ts';
 import { taskAdaptor } from '../filters/adaptors.ts';
@@ -14,6 +13,7 @@ import { stateOf } from '../tasks/process-state.ts';
 import type { Task } from '../tasks/task.ts';
 import { waitForExit } from '../tasks/wait.ts';
 import type { Timeouts } from '../timeouts.ts';
+import { readContainer } from './containers.ts';
 
 export interface TasksServiceComponents {
   readonly store: Store;
@@ -25,7 +25,7 @@ export function tasksService({ store, tasks: manager, timeouts }: TasksServiceCo
   /** The task of a container that must exist. */
   const find = (id: string, call: Call): Task => {
     const { namespace } = call;
-    containerOf(store, namespace, id);
+    readContainer(store, namespace, id);
     return manager.get(namespace, id);
   };
 
@@ -33,7 +33,7 @@ export function tasksService({ store, tasks: manager, timeouts }: TasksServiceCo
     async create(request, call) {
       const { containerId: id, rootfs, stdin, stdout, stderr, terminal, checkpoint } = request;
       const { namespace } = call;
-      const container = containerOf(store, namespace, id);
+      const container = readContainer(store, namespace, id);
       if (checkpoint !== undefined) throw notImplemented('creating a task from a checkpoint');
       const runtime = request.runtimePath === '' ? (container.runtime?.name ?? '') : request.runtimePath;
       const options = request.options ?? container.runtime?.options;
@@ -138,12 +138,6 @@ export function tasksService({ store, tasks: manager, timeouts }: TasksServiceCo
       return { exitStatus: exit.status, exitedAt: timestampFromNs(exit.atNs) };
     },
   });
-}
-
-function containerOf(store: Store, namespace: string, id: string): containers.Container {
-  const bytes = store.get(keys.containers(namespace, id === '' ? '\u0001' : id));
-  if (bytes === undefined) throw notFound(`container "${id}" in namespace "${namespace}"`, { container: id });
-  return containers.Container.decode(bytes);
 }
 
 async function statsOf(task: Task, timeoutMs: number): Promise<PartialMessage<types.Metric>> {
