@@ -73,6 +73,7 @@ class Blob {
   readonly #hash: ReturnType<typeof hasherFor>;
   readonly #chunks: AsyncIterator<unknown>;
   #read = 0n;
+  #readable = true;
 
   constructor(path: string, digest: Digest) {
     this.#digest = digest;
@@ -83,7 +84,10 @@ class Blob {
   /** The bytes from where the last reader stopped. Not ended by its consumer: `verifyRest` goes on. */
   async *read(): AsyncGenerator<Uint8Array> {
     for (;;) {
-      const next = await this.#chunks.next();
+      const next = await this.#chunks.next().catch((err: unknown) => {
+        this.#readable = false;
+        throw err;
+      });
       if (next.done === true) return;
       if (!(next.value instanceof Uint8Array)) continue;
       this.#hash.update(next.value);
@@ -107,9 +111,9 @@ class Blob {
     try {
       for await (const bytes of this.read()) void bytes;
     } catch {
-      return;
+      // The cause is reported.
     }
-    this.verify(size, cause);
+    if (this.#readable) this.verify(size, cause);
   }
 }
 
