@@ -101,8 +101,8 @@ export class GarbageCollector {
 
   /**
    * Collects now and resolves when everything that was garbage at the call is gone, on disk too. Joins a run that has
-   * not begun, never one that has: that one may have looked already. Rejects with data loss when a record cannot be
-   * read, unavailable when closed.
+   * not begun, never one that has: that one may have looked already. What could not be removed is
+   * counted and tried again by the next run. Rejects with unavailable when closed.
    */
   async run(): Promise<GcStats> {
     if (this.#closed) throw unavailable('garbage collector is closed');
@@ -163,7 +163,7 @@ export class GarbageCollector {
       });
       announce(events, swept);
     }
-    const outside = await this.#removeFiles(swept);
+    const outside = await this.#removeFiles(swept, marked.errors);
     const durationMs = performance.now() - startedMs;
     this.#rest(durationMs, marked.nextExpiryMs);
     const stats: GcStats = {
@@ -194,9 +194,12 @@ export class GarbageCollector {
     }
   }
 
-  async #removeFiles(swept: Swept | undefined): Promise<{ ingests: number; blobs: number; errors: unknown[] }> {
+  async #removeFiles(
+    swept: Swept | undefined,
+    marking: readonly unknown[],
+  ): Promise<{ ingests: number; blobs: number; errors: unknown[] }> {
     const { content, snapshots } = this.#components;
-    const errors: unknown[] = [...(swept?.errors ?? [])];
+    const errors: unknown[] = [...marking, ...(swept?.errors ?? [])];
     let ingests = 0;
     for (const { snapshotter, treeId } of swept?.snapshots ?? []) {
       await snapshots.removeTree(snapshotter, treeId).catch((err: unknown) => errors.push(err));

@@ -7,7 +7,7 @@
 import { containers, images, leases } from '@gantry/api';
 import { keys, leaseResourceTypes, RecordReader } from '@gantry/store';
 import type { Entry, Key, Labels, Reader } from '@gantry/store';
-import { node, nodeOf, ReferenceGraph } from './graph.ts';
+import { keyOf, node, nodeOf, ReferenceGraph } from './graph.ts';
 import type { NodeId } from './graph.ts';
 import { expiryMs, flatLabel, references, rootLabel } from './labels.ts';
 
@@ -18,6 +18,8 @@ export interface Marked {
   readonly objects: number;
   /** When the next of them expires, in milliseconds since 1970; undefined when none will. */
   readonly nextExpiryMs: number | undefined;
+  /** Records that could not be read. */
+  readonly errors: readonly unknown[];
 }
 
 /** How many objects are read before others may run. */
@@ -25,20 +27,28 @@ const pauseEvery = 256;
 
 /**
  * Finds the garbage. A generator, so that one and the same code can run at once within a transaction and in slices over
- * a snapshot: whoever runs it decides what happens at a yield. Throws data loss when a record cannot be read, because
- * what it refers to is then unknown and must not go.
+ * a snapshot: whoever runs it decides what happens at a yield. Where a record cannot be read it is not known what it
+ * refers to, so nothing of its namespace is garbage then.
  */
 export function* mark(reader: Reader, nowMs: number): Generator<undefined, Marked> {
   const marking = new Marking(nowMs);
+  const errors: unknown[] = [];
+  const spared = new Set<string>();
   let objects = 0;
   for (const [prefix, read] of marking.branches()) {
     for (const entry of reader.scan(prefix)) {
-      read(entry);
+      try {
+        read(entry);
+      } catch (err) {
+        errors.push(err);
+        spared.add(entry.key[1] ?? '');
+      }
       if (++objects % pauseEvery === 0) yield;
     }
   }
-  const garbage = yield* marking.graph.unreachable(pauseEvery);
-  return { garbage, objects, nextExpiryMs: marking.nextExpiryMs };
+  const unreachable = yield* marking.graph.unreachable(pauseEvery);
+  const garbage = unreachable.filter((id) => !spared.has(keyOf(id)[1] ?? ''));
+  return { garbage, objects, nextExpiryMs: marking.nextExpiryMs, errors };
 }
 
 class Marking {
