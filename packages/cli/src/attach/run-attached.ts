@@ -25,9 +25,12 @@ export interface AttachResult {
 /** 128 + SIGPIPE: what a program ends with that writes to nobody. */
 const brokenPipeStatus = 141;
 
+/** Silence after which the output of an ended process is complete although somebody holds the pipe. */
+const drainIdleMs = 300;
+
 /**
- * `begin` starts the process; its output is joined before and its input after. Resolves when the process has ended, or
- * when nobody reads our output any more. Does not delete the process.
+ * `begin` starts the process; its output is joined before and its input after. Resolves when the process has ended and
+ * its output is written, or when nobody reads our output any more. Does not delete the process.
  */
 export async function runAttached(
   process_: TaskProcess,
@@ -43,7 +46,10 @@ export async function runAttached(
     if (options.stdin) joinInput(process_);
     const ended = process_.wait().then(({ exitStatus }) => ({ exitStatus, outputClosed: false }));
     const gone = closed.then(() => ({ exitStatus: brokenPipeStatus, outputClosed: true }));
-    return await Promise.race([ended, gone]);
+    const result = await Promise.race([ended, gone]);
+    // The rest of the output is for the terminal as the process knew it: it comes before the terminal is put back.
+    if (!result.outputClosed) await process_.streams?.drained(drainIdleMs);
+    return result;
   } finally {
     stopForwarding();
     restore?.();

@@ -96,8 +96,8 @@ async function follow(context: Context, client: Client, task: TaskProcess, optio
         throw err;
       }
     });
-    if (!result.outputClosed) await task.streams?.drained(drainIdleMs);
-    if (options.remove) await removeWithLog(client, task.containerId, { force: true });
+    // A failure to clean up is told, and does not hide how the container ended.
+    if (options.remove) await removeQuietly(context, client, task.containerId);
     else if (!result.outputClosed) task.streams?.close();
     return result.exitStatus;
   } catch (err) {
@@ -118,9 +118,6 @@ const cgroupMount: Mount = {
   source: 'cgroup',
   options: ['ro', 'nosuid', 'noexec', 'nodev'],
 };
-
-/** Silence after which the output of an ended process is complete. */
-const drainIdleMs = 300;
 
 async function removeQuietly(context: Context, client: Client, id: string): Promise<void> {
   try {

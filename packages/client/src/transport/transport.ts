@@ -42,7 +42,14 @@ export function fromServiceError(err: unknown): unknown {
     return err;
   }
   const details = 'details' in err && typeof err.details === 'string' ? err.details : err.message;
-  return fromStatus({ code: err.code, message: details });
+  return fromStatus({ code: err.code, message: withoutChannelJargon(details) });
+}
+
+/** grpc-js tells about its resolver when nobody answers; what matters in it is the system's own error. */
+function withoutChannelJargon(details: string): string {
+  const [, reason] =
+    /^No connection established\. Last error: (?:Error: )?(.*?)\.? Resolution note:/s.exec(details) ?? [];
+  return reason === undefined ? details : `no supervisor answers: ${reason}`;
 }
 
 /** One channel to one supervisor. Owned by the Client that made it; `close` ends every call under way. */
