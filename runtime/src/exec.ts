@@ -58,7 +58,7 @@ export function execInContainer(sys: Syscalls, parts: ContainerParts, request: E
     });
     cleanUp.add(() => child.destroy());
     descriptors.close(childFd);
-    const console = completeSetUp(sys, { child, channel, deadline, plan, cleanUp, cgroup, last: 'executed' });
+    const console = completeSetUp(sys, { child, channel, deadline, plan, cleanUp, cgroup, last: 'executing' });
     channel.close();
     sys.close(child.pidfd);
     return { pid: child.pid, startTime: child.startTime, console };

@@ -17,10 +17,12 @@
  *   rlimits, OOM score
  *   proceed ───────────────────────────────────────►   credentials, working directory, looks up the program
  *                        ◄── created ───────────────   [init] waits for start without a bound
- *   start ─────────────────────────────────────────►   [init] seccomp, execve
+ *   start ─────────────────────────────────────────►   [init]
+ *                        ◄── executing ─────────────   seccomp, execve
  *                        ◄── end of file ───────────   execve succeeded: the socket was close-on-exec
  *
- * At any point the child may send `error {code, message}` and exit with status 1 instead.
+ * At any point the child may send `error {code, message}` and exit with status 1 instead. An end of file without
+ * `executing` before it is the death of the child.
  * An exec'd process does the same without `mapped`, `created` and `start`.
  *
  * When the parent dies, the child's next receive sees the end of file and it exits: a container that was never started
@@ -38,7 +40,7 @@ export type HandshakeCalls = Pick<ChannelCalls, 'sendMessage' | 'receiveMessage'
 /** What the child says. */
 export type ChildMessage =
   | { readonly kind: 'born'; readonly pid: number }
-  | { readonly kind: 'ready' | 'created' }
+  | { readonly kind: 'ready' | 'created' | 'executing' }
   | { readonly kind: 'console' }
   | { readonly kind: 'error'; readonly code: ErrorCode; readonly message: string };
 
@@ -49,7 +51,7 @@ export type ParentMessage = 'mapped' | 'proceed' | 'start';
 const MAX_MESSAGE_BYTES = 16 * 1024;
 const MAX_ERROR_CHARACTERS = 4000;
 
-const plainKinds = ['ready', 'created'] as const;
+const plainKinds = ['ready', 'created', 'executing'] as const;
 
 /** The two ends of a new channel; each side closes the other's. */
 export function openChannel(sys: HandshakeCalls): { readonly parentFd: number; readonly childFd: number } {
@@ -93,7 +95,7 @@ export class ChildChannel {
 export type Received =
   | { readonly kind: 'eof' }
   | { readonly kind: 'born'; readonly pid: number }
-  | { readonly kind: 'ready' | 'created' }
+  | { readonly kind: 'ready' | 'created' | 'executing' }
   | { readonly kind: 'console'; readonly master: number };
 
 /** The parent's end; it owns the descriptor. */

@@ -5,7 +5,7 @@ import { isErrno } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
 import type { Child } from './child.ts';
 import type { CleanUp } from './clean-up.ts';
-import type { Deadline, ParentChannel } from './handshake.ts';
+import type { Deadline, ParentChannel, Received } from './handshake.ts';
 import { writeOnce } from './namespaces/user-mappings.ts';
 import { setLimits } from './process/limits.ts';
 import type { ProcessPlan } from './process/plan.ts';
@@ -18,7 +18,7 @@ export interface SetUp {
   readonly cleanUp: CleanUp;
   readonly cgroup: Cgroup;
   /** What ends the set-up: init says that it was created, an exec'd process becomes its program. */
-  readonly last: 'created' | 'executed';
+  readonly last: 'created' | 'executing';
 }
 
 /** The parent's part of the handshake from the birth on. Returns the terminal's master, which is the caller's. */
@@ -36,19 +36,21 @@ export function completeSetUp(
       cleanUp.add(() => sys.close(master));
       message = child.receive(channel, deadline);
     }
-    if (message.kind !== 'ready') throw internal(`container process said ${message.kind}, not ready`);
+    expectMessage(message, 'ready');
     setLimits(sys, child.pid, plan.limits);
     setOomScore(sys, child.pid, plan.oomScoreAdj);
     channel.send('proceed');
-    const end = channel.receive(deadline, child.pidfd);
-    if (last === 'executed' && end.kind === 'eof') return console;
-    if (end.kind === 'eof') throw internal('container process ended before it was created');
-    if (end.kind !== last) throw internal(`container process said ${end.kind}, not ${last}`);
+    expectMessage(child.receive(channel, deadline), last);
+    if (last === 'executing') expectMessage(channel.receive(deadline, child.pidfd), 'eof');
     return console;
   } catch (err) {
     const wasKilled = cgroup.oomKills() > killsBefore;
     throw startError(wasKilled ? wrap(err, 'possibly OOM-killed') : err);
   }
+}
+
+export function expectMessage({ kind }: Received, wanted: Received['kind']): void {
+  if (kind !== wanted) throw internal(`container process said ${kind}, not ${wanted}`);
 }
 
 /** The words and the class are runc's, which callers look for; only a deadline keeps its own class. */

@@ -1,6 +1,6 @@
 /** Start: init becomes the user's program. */
-import { failedPrecondition } from '@gantry/errors';
-import { startError } from './set-up.ts';
+import { failedPrecondition, isCode } from '@gantry/errors';
+import { expectMessage, startError } from './set-up.ts';
 import { Deadline } from './handshake.ts';
 import type { ContainerParts } from './container-parts.ts';
 
@@ -12,10 +12,14 @@ export function startContainer({ channel, child, createTimeoutMs }: ContainerPar
   if (!channel.isOpen) throw failedPrecondition('cannot start an already running container');
   try {
     channel.send('start');
-    const message = channel.receive(new Deadline(createTimeoutMs), child.pidfd);
-    if (message.kind !== 'eof') throw failedPrecondition(`container process said ${message.kind}`);
+    const deadline = new Deadline(createTimeoutMs);
+    const message = channel.receive(deadline, child.pidfd);
+    // Killed while it waited; the caller reaps it.
+    if (message.kind === 'eof') throw failedPrecondition('cannot start a container that has stopped');
+    expectMessage(message, 'executing');
+    expectMessage(channel.receive(deadline, child.pidfd), 'eof');
   } catch (err) {
-    throw startError(err);
+    throw isCode(err, 'failed precondition') ? err : startError(err);
   } finally {
     channel.close();
   }

@@ -38,7 +38,9 @@ export function runExec(sys: Syscalls, plan: ExecPlan): never {
     channel.send({ kind: 'ready' });
     channel.expect('proceed');
     const process = { ...plan.process, env };
-    return execute(sys, process, takeIdentity(sys, process));
+    const path = takeIdentity(sys, process);
+    channel.send({ kind: 'executing' });
+    return execute(sys, process, path);
   } catch (err) {
     channel.sendError(err);
     return sys.exitNow(1);
@@ -61,7 +63,7 @@ function setUpSteps(sys: Syscalls, plan: ExecPlan, channel: ChildChannel): reado
   plan.cgroup.joinSelf({ unifiedDone: plan.unifiedDone });
   const proc = sys.openat(AT_FDCWD, '/proc', O_PATH | O_DIRECTORY);
   applyAppArmor(sys, proc, process);
-  sys.close(proc);
+  const procSelf = sys.openat(proc, 'self', O_PATH | O_DIRECTORY);
   sys.setns(plan.initPidfd, namespaceFlags & ~CLONE_NEWPID);
   if ((namespaceFlags & CLONE_NEWUSER) !== 0) {
     sys.setresgid(0, 0, 0);
@@ -78,7 +80,7 @@ function setUpSteps(sys: Syscalls, plan: ExecPlan, channel: ChildChannel): reado
     reopenNull(sys);
   }
   const env = withHome(sys, root, process.env, process.uid);
-  closeOthers(sys, plan.childFd);
+  closeOthers(sys, procSelf, plan.childFd);
   prepareIdentity(sys, process);
   return env;
 }

@@ -55,6 +55,7 @@ export function runInit(sys: Syscalls, plan: InitPlan): never {
     const path = takeIdentity(sys, process);
     channel.send({ kind: 'created' });
     channel.expect('start');
+    channel.send({ kind: 'executing' });
     return execute(sys, process, path);
   } catch (err) {
     channel.sendError(err);
@@ -103,8 +104,9 @@ function setUpSteps(sys: Syscalls, plan: InitPlan, channel: ChildChannel): reado
   if (!plan.noNewKeyring) joinKeyring(sys, plan.id);
   if (namespaces.newNetwork) sys.linkUp('lo');
   const proc = sys.openat(AT_FDCWD, '/proc', O_PATH | O_DIRECTORY);
+  const procSelf = sys.openat(proc, 'self', O_PATH | O_DIRECTORY);
   if (namespaces.newTime) {
-    enterNewTimeNamespace(sys, sys.openat(proc, 'self', O_PATH | O_DIRECTORY), spec.linux?.timeOffsets);
+    enterNewTimeNamespace(sys, procSelf, spec.linux?.timeOffsets);
   }
   if (plan.cgroupFirst) joinGroup();
   if (namespaces.newCgroup) sys.unshare(CLONE_NEWCGROUP);
@@ -125,7 +127,7 @@ function setUpSteps(sys: Syscalls, plan: InitPlan, channel: ChildChannel): reado
   enterRootfs(sys, plan.rootfs, assembled.root);
   const env = withHome(sys, assembled.root, process.env, process.uid);
   if (!process.terminal) reopenNull(sys);
-  closeOthers(sys, plan.childFd);
+  closeOthers(sys, procSelf, plan.childFd);
   prepareIdentity(sys, process);
   return env;
 }

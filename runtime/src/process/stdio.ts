@@ -2,9 +2,12 @@
 import {
   AT_EMPTY_PATH,
   AT_FDCWD,
+  CLOSE_RANGE_CLOEXEC,
   isErrno,
   makedev,
+  O_DIRECTORY,
   O_NOFOLLOW,
+  O_RDONLY,
   O_RDWR,
   S_IFCHR,
   S_IFIFO,
@@ -17,7 +20,10 @@ import type { Stdio } from '../container.ts';
 const NULL_DEVICE = makedev(1, 3);
 const LAST_FD = 0xffff_ffff;
 
-type Calls = Pick<FileCalls, 'openat' | 'close' | 'dup' | 'dup2' | 'fstat' | 'fchownat' | 'closeRange'>;
+type Calls = Pick<
+  FileCalls,
+  'openat' | 'close' | 'dup' | 'dup2' | 'fstat' | 'fchownat' | 'closeRange' | 'readDirectory' | 'readlinkat'
+>;
 
 /**
  * Puts the given descriptors onto 0, 1 and 2. They are copied first, because one of them may be 0, 1 or 2 itself. The
@@ -35,10 +41,28 @@ export function installTerminal(sys: Calls, slave: number): void {
   for (const target of [0, 1, 2]) sys.dup2(slave, target);
 }
 
-/** Closes everything from 3 on but one descriptor. */
-export function closeOthers(sys: Calls, kept: number): void {
-  if (kept > 3) sys.closeRange(3, kept - 1, 0);
-  sys.closeRange(kept + 1, LAST_FD, 0);
+/**
+ * Lets go of the caller's descriptors: everything from 3 on is closed at execve, and what others could wait for (files,
+ * fifos, terminals, sockets) at once, because a created container may stay what it is for a long time.
+ *
+ * What Node's own event loop consists of (event descriptors, its signal pipe) must stay: V8 wakes the loop up from
+ * inside an allocation, and libuv aborts the process when it cannot. `procSelf` is a descriptor of the host's
+ * /proc/self, and is closed with the rest.
+ */
+export function closeOthers(sys: Calls, procSelf: number, kept: number): void {
+  sys.closeRange(3, LAST_FD, CLOSE_RANGE_CLOEXEC);
+  const list = sys.openat(procSelf, 'fd', O_RDONLY | O_DIRECTORY);
+  for (const name of sys.readDirectory(list)) {
+    const fd = Number(name.toString('latin1'));
+    if (fd < 3 || fd === kept || fd === list) continue;
+    if (!isOfEventLoop(sys.readlinkat(list, name))) sys.close(fd);
+  }
+  sys.close(list);
+}
+
+function isOfEventLoop(link: Buffer): boolean {
+  const text = link.toString('latin1');
+  return text.startsWith('anon_inode:[event') || text.startsWith('pipe:');
 }
 
 /**
