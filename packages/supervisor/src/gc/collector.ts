@@ -2,7 +2,7 @@
  * Garbage collection: what nothing refers to any more leaves the metadata and then the disk.
  *
  *     schedule ─► (pause) ─► mark a snapshot in slices ─► nothing found: done
- *                                                      └► found: mark again and sweep in one transaction ─► files
+ *                                                      └► found: per namespace, mark again and sweep in one transaction ─► files
  *
  * The first marking costs nobody anything and usually finds nothing to do. The second sees everything that was written
  * meanwhile, durable or not, because it runs inside the transaction that removes; so nothing that became referenced
@@ -14,6 +14,7 @@ import { isCode, unavailable } from '@gantry/errors';
 import type { SnapshotStore } from '@gantry/snapshots';
 import type { Store } from '@gantry/store';
 import type { Publisher } from '../events/exchange.ts';
+import { namespaceOf } from './graph.ts';
 import { finish, mark } from './read-graph.ts';
 import type { Marked } from './read-graph.ts';
 import { announce, sweep } from './sweep.ts';
@@ -152,34 +153,34 @@ export class GarbageCollector {
   }
 
   async #collect(): Promise<GcStats> {
-    const { store, content, snapshots, events, log } = this.#components;
+    const { log } = this.#components;
     const startedMs = performance.now();
-    let marked = await this.#markInSlices();
-    let swept: Swept | undefined;
-    if (marked.garbage.length > 0) {
-      swept = await store.transact((tx) => {
-        marked = finish(mark(tx, Date.now()));
-        return sweep(tx, marked.garbage, { content, snapshots });
-      });
-      announce(events, swept);
+    const marked = await this.#markInSlices();
+    const errors: unknown[] = [...marked.errors];
+    const sweeps: Swept[] = [];
+    for (const namespace of new Set(marked.garbage.map(namespaceOf))) {
+      try {
+        sweeps.push(await this.#sweepNamespace(namespace));
+      } catch (err) {
+        errors.push(err);
+      }
     }
-    const outside = await this.#removeFiles(swept, marked.errors);
+    const counts = { content: 0, snapshots: 0, images: 0, leases: 0, ingests: 0 };
+    for (const swept of sweeps) {
+      counts.content += swept.content.length;
+      counts.snapshots += swept.snapshots.length;
+      counts.images += swept.images.length;
+      counts.leases += swept.leases.length;
+      counts.ingests += await this.#removeFiles(swept, errors);
+    }
+    const blobs = await this.#removeBlobs(errors);
     const durationMs = performance.now() - startedMs;
     this.#rest(durationMs, marked.nextExpiryMs);
-    const stats: GcStats = {
-      objects: marked.objects,
-      content: swept?.content.length ?? 0,
-      snapshots: swept?.snapshots.length ?? 0,
-      images: swept?.images.length ?? 0,
-      leases: swept?.leases.length ?? 0,
-      ingests: outside.ingests,
-      blobs: outside.blobs,
-      errors: outside.errors.length,
-      durationMs: Math.round(durationMs),
-    };
-    const [first] = outside.errors;
+    const { objects } = marked;
+    const stats = { objects, ...counts, blobs, errors: errors.length, durationMs: Math.round(durationMs) };
+    const [first] = errors;
     if (first !== undefined) log?.warn({ ...stats, err: first }, 'garbage collection left something behind');
-    else if (swept !== undefined || stats.blobs > 0) log?.info({ ...stats }, 'garbage collected');
+    else if (sweeps.length > 0 || blobs > 0) log?.info({ ...stats }, 'garbage collected');
     return stats;
   }
 
@@ -194,17 +195,26 @@ export class GarbageCollector {
     }
   }
 
-  async #removeFiles(
-    swept: Swept | undefined,
-    marking: readonly unknown[],
-  ): Promise<{ ingests: number; blobs: number; errors: unknown[] }> {
+  /** Marks one namespace again, as it is now, and removes the records of its garbage in the same transaction. */
+  async #sweepNamespace(namespace: string): Promise<Swept> {
+    const { store, content, snapshots, events } = this.#components;
+    const swept = await store.transact((tx) => {
+      const { garbage } = finish(mark(tx, Date.now(), namespace));
+      return sweep(tx, garbage, { content, snapshots });
+    });
+    announce(events, swept);
+    return swept;
+  }
+
+  /** Removes what is not metadata; gives the number of ingests. */
+  async #removeFiles(swept: Swept, errors: unknown[]): Promise<number> {
     const { content, snapshots } = this.#components;
-    const errors: unknown[] = [...marking, ...(swept?.errors ?? [])];
-    let ingests = 0;
-    for (const { snapshotter, treeId } of swept?.snapshots ?? []) {
+    errors.push(...swept.errors);
+    for (const { snapshotter, treeId } of swept.snapshots) {
       await snapshots.removeTree(snapshotter, treeId).catch((err: unknown) => errors.push(err));
     }
-    for (const { namespace, ref } of swept?.ingests ?? []) {
+    let ingests = 0;
+    for (const { namespace, ref } of swept.ingests) {
       try {
         await content.abort(namespace, ref);
         ingests++;
@@ -213,13 +223,17 @@ export class GarbageCollector {
         if (!isCode(err, 'not found')) errors.push(err);
       }
     }
-    const blobs = await content
-      .removeUnreferencedBlobs((err) => errors.push(err))
-      .catch((err: unknown) => {
-        errors.push(err);
-        return [];
-      });
-    return { ingests, blobs: blobs.length, errors };
+    return ingests;
+  }
+
+  async #removeBlobs(errors: unknown[]): Promise<number> {
+    try {
+      const removed = await this.#components.content.removeUnreferencedBlobs((err) => errors.push(err));
+      return removed.length;
+    } catch (err) {
+      errors.push(err);
+      return 0;
+    }
   }
 
   /** Plans the pause after a run, and the run that the next expiry needs. */

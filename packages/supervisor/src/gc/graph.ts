@@ -26,6 +26,10 @@ export function keyOf(id: NodeId): Key {
   return id.split(separator);
 }
 
+export function namespaceOf(id: NodeId): string {
+  return keyOf(id)[1] ?? '';
+}
+
 /**
  * Nodes and edges. An edge is **firm** when it also counts for what is held flat: a snapshot's parent, an image's
  * target. The others are followed from nodes that are held fully only.

@@ -7,7 +7,7 @@
 import { containers, images, leases } from '@gantry/api';
 import { keys, leaseResourceTypes, RecordReader } from '@gantry/store';
 import type { Entry, Key, Labels, Reader } from '@gantry/store';
-import { keyOf, node, nodeOf, ReferenceGraph } from './graph.ts';
+import { namespaceOf, node, nodeOf, ReferenceGraph } from './graph.ts';
 import type { NodeId } from './graph.ts';
 import { expiryMs, flatLabel, references, rootLabel } from './labels.ts';
 
@@ -28,14 +28,15 @@ const pauseEvery = 256;
 /**
  * Finds the garbage. A generator, so that one and the same code can run at once within a transaction and in slices over
  * a snapshot: whoever runs it decides what happens at a yield. Where a record cannot be read it is not known what it
- * refers to, so nothing of its namespace is garbage then.
+ * refers to, so nothing of its namespace is garbage then. References never leave a namespace: one alone, when given, is
+ * marked correctly.
  */
-export function* mark(reader: Reader, nowMs: number): Generator<undefined, Marked> {
+export function* mark(reader: Reader, nowMs: number, namespace?: string): Generator<undefined, Marked> {
   const marking = new Marking(nowMs);
   const errors: unknown[] = [];
   const spared = new Set<string>();
   let objects = 0;
-  for (const [prefix, read] of marking.branches()) {
+  for (const [prefix, read] of marking.branches(namespace)) {
     for (const entry of reader.scan(prefix)) {
       try {
         read(entry);
@@ -47,7 +48,7 @@ export function* mark(reader: Reader, nowMs: number): Generator<undefined, Marke
     }
   }
   const unreachable = yield* marking.graph.unreachable(pauseEvery);
-  const garbage = unreachable.filter((id) => !spared.has(keyOf(id)[1] ?? ''));
+  const garbage = unreachable.filter((id) => !spared.has(namespaceOf(id)));
   return { garbage, objects, nextExpiryMs: marking.nextExpiryMs, errors };
 }
 
@@ -64,15 +65,15 @@ class Marking {
   }
 
   /** The branches of the store and their readers; leases come before what they hold. */
-  branches(): readonly (readonly [Key, (entry: Entry) => void])[] {
+  branches(namespace?: string): readonly (readonly [Key, (entry: Entry) => void])[] {
     return [
-      [keys.leases(), (entry) => this.#lease(entry)],
-      [keys.leaseResources(), (entry) => this.#leaseResource(entry)],
-      [keys.images(), (entry) => this.#image(entry)],
-      [keys.containers(), (entry) => this.#container(entry)],
-      [keys.ingests(), (entry) => this.#ingest(entry)],
-      [keys.content(), (entry) => this.#content(entry)],
-      [keys.snapshots(), (entry) => this.#snapshot(entry)],
+      [keys.leases(namespace), (entry) => this.#lease(entry)],
+      [keys.leaseResources(namespace), (entry) => this.#leaseResource(entry)],
+      [keys.images(namespace), (entry) => this.#image(entry)],
+      [keys.containers(namespace), (entry) => this.#container(entry)],
+      [keys.ingests(namespace), (entry) => this.#ingest(entry)],
+      [keys.content(namespace), (entry) => this.#content(entry)],
+      [keys.snapshots(namespace), (entry) => this.#snapshot(entry)],
     ];
   }
 

@@ -66,7 +66,7 @@ t.test('the plugin list names snapshotters that cannot be used, and why', async 
     { name: 'overlayfs', root: '/r/o' },
     { name: 'native', root: '/r/n', error: invalidArgument('no room') },
   ];
-  const plugins = pluginList({ root: '/r', snapshotters, gc: defaultGcConfig });
+  const plugins = pluginList({ root: '/r', snapshotters, gc: { ...defaultGcConfig, scheduleDelayMs: 245 } });
   const service = introspectionService({ plugins, uuid: 'u' });
   t.match(await invoke(service, 'plugins', { filters: ['type==io.containerd.snapshotter.v1, id==overlayfs'] }, {}), {
     plugins: [{ id: 'overlayfs', platforms: [{ os: 'linux' }], exports: { root: '/r/o' }, initErr: undefined }],
@@ -77,7 +77,7 @@ t.test('the plugin list names snapshotters that cannot be used, and why', async 
   await t.rejects(invoke(service, 'pluginInfo', { type: 'x', id: 'y' }, {}), { code: 'not found' });
   const names = plugins.map(({ type, id }) => `${type}.${id}`);
   t.equal(new Set(names).size, names.length, 'each plugin is named once');
-  t.match(plugins.find(({ id }) => id === 'scheduler')?.exports, { PauseThreshold: '0.02', ScheduleDelay: '0s' });
+  t.match(plugins.find(({ id }) => id === 'scheduler')?.exports, { PauseThreshold: '0.02', ScheduleDelay: '245ms' });
 });
 
 t.test('the server has one identity for ever', async (t) => {
