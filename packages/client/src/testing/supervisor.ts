@@ -4,7 +4,16 @@
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdtempSync, openSync, readFileSync, writeFileSync, closeSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+  closeSync,
+} from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -33,9 +42,11 @@ export function supervisorMissing(): string | undefined {
 
 /** Starts one, or takes the given one. Call `stop` when done. */
 export async function testSupervisor(): Promise<TestSupervisor> {
-  const namespace = `test-${randomBytes(4).toString('hex')}`;
+  const namespace = `gantry-test-${randomBytes(4).toString('hex')}`;
   const given = process.env['GANTRY_TEST_ADDRESS'];
-  if (given !== undefined) return { address: given, namespace, kind: 'given', stop: async () => {} };
+  if (given !== undefined) {
+    return { address: given, namespace, kind: 'given', stop: async () => removeCgroups(namespace) };
+  }
   const dir = mkdtempSync(path.join(tmpdir(), 'gantry-client-'));
   const address = path.join(dir, 'c.sock');
   const child = startContainerd(dir, address);
@@ -55,10 +66,23 @@ export async function testSupervisor(): Promise<TestSupervisor> {
       child.kill('SIGTERM');
       await Promise.race([exited, sleep(stopTimeoutMs, undefined, { ref: false })]);
       child.kill('SIGKILL');
+      removeCgroups(namespace);
       // What a failed test left mounted below is not entered.
       spawnSync('rm', ['-rf', '--one-file-system', dir]);
     },
   };
+}
+
+/** runc leaves the parent of its cgroups behind: the namespace's, which nobody but this test has used. Empty ones only. */
+function removeCgroups(namespace: string): void {
+  const root = '/sys/fs/cgroup';
+  for (const directory of [root, ...readdirSync(root).map((name) => path.join(root, name))]) {
+    try {
+      rmdirSync(path.join(directory, namespace));
+    } catch {
+      // Not there, or somebody still runs in it: then the test has failed already.
+    }
+  }
 }
 
 function startContainerd(dir: string, address: string): ReturnType<typeof spawn> {
