@@ -10,7 +10,7 @@ import { AT_FDCWD, O_DIRECTORY, O_RDONLY } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
 import { digestAlgorithm, finishDigest, hasherFor, layerMediaType, mediaTypes, parseDigest } from '@gantry/oci';
 import type { Digest, LayerCompression } from '@gantry/oci';
-import { decompress, detectCompression } from './decompress.ts';
+import { decompress, detectCompression } from './compression.ts';
 import type { ApplyRequest, DiffResult } from './differ-types.ts';
 import { LayerTar } from './layer-tar.ts';
 import { openLayerTarget, optionValue } from './mounts.ts';

@@ -53,6 +53,9 @@ const flagOptions: ReadonlyMap<string, number> = new Map([
   ['strictatime', MS_STRICTATIME],
 ]);
 
+/** A page less what the kernel wants for itself. */
+const mountDataBytes = 4000;
+
 /** A place to work in, and its undoing. */
 export interface Opened<T> {
   readonly value: T;
@@ -106,6 +109,18 @@ export function mountPrivately(sys: Syscalls, mounts: readonly DiffMount[]): Ope
     throw wrap(err, 'mounting the snapshot');
   }
   return { value: root, close };
+}
+
+/** The same mounts for looking only: an overlay's upper layer becomes one more lower one, binds become read-only. */
+export function readOnlyMounts(mounts: readonly DiffMount[]): DiffMount[] {
+  return mounts.map((mount) => {
+    const upper = optionValue(mount, 'upperdir');
+    if (mount.type !== 'overlay' || upper === undefined) {
+      return { ...mount, options: [...mount.options.filter((option) => option !== 'rw' && option !== 'ro'), 'ro'] };
+    }
+    const others = mount.options.filter((option) => !/^(?:upperdir|workdir|lowerdir)=/.test(option));
+    return { ...mount, options: [...others, `lowerdir=${upper}:${optionValue(mount, 'lowerdir') ?? ''}`] };
+  });
 }
 
 /** True for a mount that only makes a directory appear somewhere else. */
@@ -173,11 +188,30 @@ function mountAt(sys: Syscalls, mount: DiffMount, target: string): void {
     else flags |= flag;
   }
   if ((flags & MS_BIND) === 0) {
-    sys.mount(mount.source, target, mount.type, flags, data.join(','));
+    withShortPaths(sys, data.join(','), (text) => sys.mount(mount.source, target, mount.type, flags, text));
     return;
   }
   // A bind mount takes its other flags only in a second call.
   sys.mount(mount.source, target, undefined, flags & (MS_BIND | MS_REC), undefined);
   const others = flags & ~(MS_BIND | MS_REC);
   if (others !== 0) sys.mount(undefined, target, undefined, MS_BIND | MS_REMOUNT | others, undefined);
+}
+
+/** mount(2) takes one page of data: many layers fit when their paths are relative to the directory they share. */
+function withShortPaths(sys: Syscalls, data: string, mount: (data: string) => void): void {
+  const paths = [...data.matchAll(/(?<=[=:])\/[^:,]*/g)].map(([found]) => path.dirname(found));
+  const [first, ...others] = paths;
+  if (data.length < mountDataBytes || first === undefined) {
+    mount(data);
+    return;
+  }
+  let shared = first;
+  for (const other of others) while (!`${other}/`.startsWith(`${shared}/`)) shared = path.dirname(shared);
+  const back = sys.getcwd();
+  sys.chdir(shared);
+  try {
+    mount(data.replaceAll(`=${shared}/`, '=').replaceAll(`:${shared}/`, ':'));
+  } finally {
+    sys.chdir(back);
+  }
 }

@@ -110,8 +110,10 @@ export function overlay(upper: string, work: string, lowers: readonly string[]):
 /** One line a node: path, type, mode, owner, link count, size of files, times to the second, link target or content hash. */
 export function listing(root: string): string {
   const lines: string[] = [];
+  // Names as latin1: they need not be UTF-8.
+  const names = (dir: Buffer): string[] => readdirSync(dir, { encoding: 'latin1' }).sort();
   const visit = (name: string): void => {
-    const at = path.join(root, name);
+    const at = Buffer.from(path.join(root, name), 'latin1');
     const stat = lstatSync(at);
     const what = stat.isSymbolicLink()
       ? readlinkSync(at)
@@ -122,9 +124,9 @@ export function listing(root: string): string {
     lines.push(
       `${name} ${mode.toString(8)} ${uid}:${gid} ${stat.isDirectory() ? '' : nlink} ${Math.floor(stat.mtimeMs / 1000)} ${what}`,
     );
-    if (stat.isDirectory()) for (const child of readdirSync(at).sort()) visit(path.join(name, child));
+    if (stat.isDirectory()) for (const child of names(at)) visit(path.join(name, child));
   };
-  for (const child of readdirSync(root).sort()) visit(child);
+  for (const child of names(Buffer.from(root))) visit(child);
   return lines.join('\n');
 }
 
