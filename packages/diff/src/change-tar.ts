@@ -61,7 +61,7 @@ export class ChangeTar {
     const { kind, path, stat } = change;
     if (kind === 'deleted') {
       yield* this.#parents(path);
-      yield tarHeader({ type: 'file', name: whiteoutName(path) });
+      yield tarHeader({ type: 'file', name: whiteoutName(path), mode: 0 });
     } else if (kind === 'same') {
       yield* this.#unchangedLink(path, stat);
     } else {
