@@ -2,3 +2,4 @@ export type { Container, CreateRequest, ExecRequest, ExecutedProcess, RootfsMoun
 export { createContainer } from './create.ts';
 export { deleteLeftovers } from './delete.ts';
 export { openSealedExecutable } from './sealed-executable.ts';
+export { warmUp } from './warm-up.ts';
