@@ -4,8 +4,7 @@
  * Where the tree is just a directory (the upper layer of an overlay, the source of a bind) no mount is needed. Otherwise
  * the mounts are made in a mount namespace of the worker's own, which ends with it: nothing appears on the host.
  */
-import { mkdtempSync, rmdirSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, rmdirSync } from 'node:fs';
 import path from 'node:path';
 import { invalidArgument, wrap } from '@gantry/errors';
 import {
@@ -90,7 +89,8 @@ export function openLayerTarget(sys: Syscalls, mounts: readonly DiffMount[]): Op
 /** Makes mounts appear at a new directory inside the worker's own mount namespace; `value` is that directory. */
 export function mountPrivately(sys: Syscalls, mounts: readonly DiffMount[]): Opened<string> {
   enterOwnMountNamespace(sys);
-  const root = mkdtempSync(path.join(tmpdir(), 'gantry-diff-'));
+  const root = path.join(scratch, String(++places));
+  mkdirSync(root);
   let made = 0;
   const close = (): void => {
     for (; made > 0; made--) sys.umount2(root, MNT_DETACH | UMOUNT_NOFOLLOW);
@@ -170,12 +170,20 @@ function naive(tree: RootTree): LayerTarget {
 }
 
 let ownMountNamespace = false;
+let places = 0;
+
+/**
+ * Where mounts are made: in the worker's namespace a small file system lies over this directory, which every system has
+ * and no layer is read from. So not even an empty directory is left on the host when a worker is killed.
+ */
+const scratch = '/sys';
 
 /** Once per process: unshare(CLONE_NEWNS) of this thread, and nothing that happens here reaches the host. */
 function enterOwnMountNamespace(sys: Syscalls): void {
   if (ownMountNamespace) return;
   sys.unshare(CLONE_NEWNS);
   sys.mount(undefined, '/', undefined, MS_REC | MS_PRIVATE, undefined);
+  sys.mount('tmpfs', scratch, 'tmpfs', MS_NOSUID | MS_NODEV | MS_NOEXEC, 'mode=700,size=1m');
   ownMountNamespace = true;
 }
 

@@ -313,7 +313,10 @@ function parentIds(reader: Reader, namespace: string, snapshotter: string, paren
 
 function treeRequest(reader: Reader, namespace: string, snapshotter: string, key: string): TreeRequest {
   const { id, kind, labels, parent } = recordIn(reader, namespace, snapshotter, key);
-  if (kind === 'committed') throw failedPrecondition(`failed to get active mount: requested snapshot ${key} not active or view`, { snapshot: key });
+  if (kind === 'committed')
+    throw failedPrecondition(`failed to get active mount: requested snapshot ${key} not active or view`, {
+      snapshot: key,
+    });
   return { id, kind, labels, parents: parentIds(reader, namespace, snapshotter, parent) };
 }
 

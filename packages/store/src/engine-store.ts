@@ -13,6 +13,8 @@ import type { Entry, Key, ScanOptions, Store, StoreSnapshot, Transaction } from 
 
 /** Writes on their way to the disk and who waits for them. */
 class Commit {
+  /** The generation that the store has when this is durable. */
+  generation = 0;
   readonly writes = new Map<KeyPath, Uint8Array | undefined>();
   readonly settled: Promise<void>;
   resolve: () => void = () => undefined;
@@ -35,6 +37,9 @@ export class EngineStore implements Store {
   #gathering: Commit | undefined;
   #flushing: Commit | undefined;
   #closing: Promise<void> | undefined;
+  /** Of the latest transaction that wrote, and of what is durable. A failed commit leaves them apart until the next. */
+  #generation = 0;
+  #durableGeneration = 0;
 
   constructor(engine: Engine) {
     this.#engine = engine;
@@ -54,7 +59,12 @@ export class EngineStore implements Store {
     this.#mustBeOpen();
     const waiting = [this.#gathering, this.#flushing].filter((commit) => commit !== undefined);
     const writes = new Map<KeyPath, Uint8Array | undefined>();
-    const tx = new LayeredTransaction([writes, ...waiting.map((commit) => commit.writes)], writes, this.#engine);
+    const tx = new LayeredTransaction(
+      [writes, ...waiting.map((commit) => commit.writes)],
+      writes,
+      this.#engine,
+      this.#generation,
+    );
     let result: T;
     try {
       result = fn(tx);
@@ -80,6 +90,7 @@ export class EngineStore implements Store {
       if (!open) throw unavailable('store snapshot is closed');
     };
     const snapshot: StoreSnapshot = {
+      generation: this.#durableGeneration,
       get: (key) => {
         check();
         return readLayers([], view, key);
@@ -127,6 +138,8 @@ export class EngineStore implements Store {
   #enqueue(writes: Batch): Commit {
     const commit = (this.#gathering ??= new Commit());
     for (const [path, value] of writes) commit.writes.set(path, value);
+    this.#generation += 1;
+    commit.generation = this.#generation;
     // Not started at once: transactions of the same turn of the loop belong into the same commit.
     if (this.#flushing === undefined) queueMicrotask(() => this.#flushNext());
     return commit;
@@ -140,6 +153,7 @@ export class EngineStore implements Store {
     this.#engine.write(commit.writes).then(
       () => {
         this.#flushing = undefined;
+        this.#durableGeneration = commit.generation;
         commit.resolve();
         this.#flushNext();
       },
@@ -156,12 +170,19 @@ export class EngineStore implements Store {
 }
 
 class LayeredTransaction implements Transaction {
+  readonly generation: number;
   readonly #layers: readonly Batch[];
   readonly #writes: Map<KeyPath, Uint8Array | undefined>;
   readonly #engine: Engine;
   #ended = false;
 
-  constructor(layers: readonly Batch[], writes: Map<KeyPath, Uint8Array | undefined>, engine: Engine) {
+  constructor(
+    layers: readonly Batch[],
+    writes: Map<KeyPath, Uint8Array | undefined>,
+    engine: Engine,
+    generation: number,
+  ) {
+    this.generation = generation;
     this.#layers = layers;
     this.#writes = writes;
     this.#engine = engine;

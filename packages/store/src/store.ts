@@ -41,15 +41,20 @@ export interface Reader {
 }
 
 /** What the function given to `transact` works with; unusable after it returned. */
-export interface Transaction extends Reader {
+export interface Transaction extends Reader, Dated {
   /** Sets a value; the bytes are copied. Throws invalid argument for a malformed or over-long key. */
   put(key: Key, value: Uint8Array): void;
   /** Removes a key; nothing happens when it is not there. */
   delete(key: Key): void;
 }
 
+/** How far a view has come: counted up by every transaction that wrote. Equal numbers, equal content. */
+export interface Dated {
+  readonly generation: number;
+}
+
 /** A consistent view of one moment. Holds disk pages of that moment until closed: close it soon. */
-export interface StoreSnapshot extends Reader, Disposable {
+export interface StoreSnapshot extends Reader, Dated, Disposable {
   /** Ends the view. Idempotent. */
   close(): void;
 }

@@ -194,6 +194,26 @@ function isolation(test: Declare): void {
     await write;
   });
 
+  test('generations tell whether anything was written between two views', async (t, store) => {
+    await fill(store, { a: '1' });
+    const snapshot = store.snapshot();
+    const now = async (): Promise<number> => store.transact((tx) => tx.generation);
+    t.equal(await now(), snapshot.generation);
+    await t.rejects(
+      store.transact((tx) => {
+        tx.put(['a'], bytes('2'));
+        throw new Error('no');
+      }),
+    );
+    t.equal(await now(), snapshot.generation, 'what failed does not count');
+    const pending = fill(store, { a: '3' });
+    const early = store.snapshot();
+    t.equal(early.generation, snapshot.generation, 'a snapshot is as old as what it shows');
+    t.not(await now(), early.generation);
+    await pending;
+    t.equal(store.snapshot().generation, await now());
+  });
+
   test('a snapshot stays as it was, through many commits', async (t, store) => {
     await fill(store, { 'n/a': '1', 'n/b': '2' });
     const snapshot = store.snapshot();
