@@ -59,7 +59,9 @@ function createSteps(
   using descriptors = new Descriptors(sys);
   const plan = planProcess(spec, process, 'process');
   const namespaces = planNamespaces(sys, spec, descriptors);
-  const cgroup = openCgroup(hostCgroups(), spec.linux?.cgroupsPath ?? id);
+  // Empty or absent: below the runtime's own group.
+  const groupPath = spec.linux?.cgroupsPath ?? '';
+  const cgroup = openCgroup(hostCgroups(), groupPath === '' ? id : groupPath);
   const rootfs = planRootfs(sys, request, cgroup, descriptors);
   const uid = hostId(spec.linux?.uidMappings, plan.uid) ?? plan.uid;
   if (!plan.terminal) ownStdio(sys, stdio, uid);

@@ -96,6 +96,16 @@ t.test('the end of either side is seen by the other', (t) => {
   t.end();
 });
 
+t.test('a child that ends without reading is an end of file, after its last words', (t) => {
+  const { parent, child, hangUp, receive } = pair(t);
+  child.sendError(failedPrecondition('last words'));
+  parent.send('start');
+  hangUp();
+  t.throws(receive, { message: 'last words' });
+  t.same(receive(), { kind: 'eof' });
+  t.end();
+});
+
 t.test('waiting has an end', (t) => {
   const { parent, pidfd } = pair(t);
   t.throws(() => parent.receive(new Deadline(20), pidfd), { code: 'deadline exceeded' });

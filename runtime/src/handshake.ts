@@ -32,7 +32,7 @@
 import { deadlineExceeded, errorCodes, GantryError, internal, unknown } from '@gantry/errors';
 import type { ErrorCode } from '@gantry/errors';
 import { isErrno, POLLIN, SOCK_SEQPACKET } from '@gantry/libc';
-import type { ChannelCalls, FileCalls } from '@gantry/libc';
+import type { ChannelCalls, FileCalls, ReceivedMessage } from '@gantry/libc';
 
 export type HandshakeCalls = Pick<ChannelCalls, 'sendMessage' | 'receiveMessage' | 'poll' | 'socketpair'> &
   Pick<FileCalls, 'close'>;
@@ -139,9 +139,22 @@ export class ParentChannel {
       if (deadline.remainingMs() > 0) return { kind: 'eof' };
       throw deadlineExceeded('container set-up took too long');
     }
-    const message = this.#sys.receiveMessage(this.#fd, MAX_MESSAGE_BYTES);
+    const message = this.#receiveOne();
     if (message === undefined || message.data.length === 0) return { kind: 'eof' };
     return this.#parse(message.data, message.fds);
+  }
+
+  /**
+   * A child that ends with a message of ours unread leaves an error on the socket, once; what it said before its end is
+   * behind that.
+   */
+  #receiveOne(): ReceivedMessage | undefined {
+    try {
+      return this.#sys.receiveMessage(this.#fd, MAX_MESSAGE_BYTES);
+    } catch (err) {
+      if (!isErrno(err, 'ECONNRESET')) throw err;
+      return this.#sys.receiveMessage(this.#fd, MAX_MESSAGE_BYTES);
+    }
   }
 
   close(): void {

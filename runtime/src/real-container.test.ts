@@ -1,5 +1,6 @@
 /** What a container is made of, as the kernel shows it from inside: as root, one real container a test. */
 import t from 'tap';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Bundle, whyNotReal } from './testing/scenario.ts';
@@ -314,6 +315,101 @@ t.test('a user namespace with a joined network namespace is entered in the right
   t.same(result.leaks, []);
   t.end();
 });
+
+t.test('a user namespace is joined by path, and owns what is new', { skip }, (t) => {
+  const other = spawn('/usr/bin/busybox', ['unshare', '-U', '-r', 'sleep', '100'], { stdio: 'ignore' });
+  t.teardown(() => void other.kill('SIGKILL'));
+  // It runs `sleep` when its namespace has its mappings.
+  const deadline = performance.now() + 5000;
+  while (performance.now() < deadline && !hasMappings(other.pid ?? 0)) spawnSync('sleep', ['0.01']);
+  const path = `/proc/${String(other.pid)}/ns/user`;
+  const { output, status, result } = bundle(t).runOnce(
+    ['sh', '-c', 'readlink /proc/self/ns/user; echo $$; mount -t tmpfs x /tmp && echo mounted; hostname'],
+    (spec) => {
+      spec.linux.namespaces?.push({ type: 'user', path });
+      // The namespace has one group only.
+      spec.mounts = spec.mounts.filter(({ type }) => type !== 'devpts');
+      spec.process.capabilities = {
+        bounding: ['CAP_SYS_ADMIN'],
+        permitted: ['CAP_SYS_ADMIN'],
+        effective: ['CAP_SYS_ADMIN'],
+      };
+    },
+  );
+  t.equal(status, 0, output + JSON.stringify(result));
+  t.same(output.trim().split('\n'), [readlinkSync(path), '1', 'mounted', 'box']);
+  t.same(result.leaks, []);
+  t.end();
+});
+
+function hasMappings(pid: number): boolean {
+  try {
+    const own = readlinkSync(`/proc/${pid}/ns/user`) !== link('user');
+    return own && readFileSync(`/proc/${pid}/gid_map`, 'utf8') !== '';
+  } catch {
+    return false;
+  }
+}
+
+t.test('mounts of the container reach the host only where propagation was asked for', { skip }, (t) => {
+  for (const [word, reaches] of [
+    [undefined, false],
+    ['rprivate', false],
+    ['rshared', true],
+  ] as const) {
+    const b = bundle(t);
+    mkdirSync(join(b.dir, 'volume/inside'), { recursive: true });
+    const result = b.run({
+      spec: b.spec(['sh', '-c', 'mount -t tmpfs from-inside /data/inside && sleep 100'], (spec) => {
+        if (word !== undefined) spec.linux.rootfsPropagation = word;
+        spec.process.capabilities = {
+          bounding: ['CAP_SYS_ADMIN'],
+          permitted: ['CAP_SYS_ADMIN'],
+          effective: ['CAP_SYS_ADMIN'],
+        };
+        const options = word === undefined ? ['rbind'] : ['rbind', word];
+        spec.mounts.push({ destination: '/data', type: 'bind', source: join(b.dir, 'volume'), options });
+      }),
+      steps: [
+        { do: 'start' },
+        { do: 'sleep', ms: 200 },
+        { do: 'host', command: ['grep', '-c', 'from-inside', '/proc/self/mountinfo'] },
+        { do: 'host', command: ['sh', '-c', `umount ${join(b.dir, 'volume/inside')} 2>/dev/null; true`] },
+        { do: 'kill', signal: 9 },
+        { do: 'wait' },
+        { do: 'destroy' },
+      ],
+    });
+    t.equal(result.steps[2]?.output?.trim(), reaches ? '1' : '0', `${String(word)} ${JSON.stringify(result)}`);
+    t.same(result.leaks, []);
+  }
+  t.end();
+});
+
+t.test(
+  'a recursive read-only bind mount covers what is mounted below it; a read-only /dev holds its devices',
+  { skip },
+  (t) => {
+    const b = bundle(t);
+    mkdirSync(join(b.dir, 'volume'));
+    const { output, result } = b.runOnce(
+      ['sh', '-c', 'touch /host/dev/shm/x; touch /dev/x; cat /dev/null; ls /dev/zero; mount | grep " /dev "'],
+      (spec) => {
+        spec.mounts.push({ destination: '/host', type: 'bind', source: '/', options: ['rbind', 'rro'] });
+        spec.mounts = spec.mounts.map((m) =>
+          m.destination === '/dev' ? { ...m, options: [...(m.options ?? []), 'ro'] } : m,
+        );
+      },
+    );
+    t.match(
+      output,
+      /\/host\/dev\/shm\/x: Read-only file system\n.*\/dev\/x: Read-only file system\n\/dev\/zero\n.*\(ro/,
+      output,
+    );
+    t.same(result.leaks, []);
+    t.end();
+  },
+);
 
 t.test('seccomp denies what the profile denies, with and without new privileges', { skip }, (t) => {
   for (const noNewPrivileges of [true, false]) {

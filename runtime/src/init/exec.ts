@@ -64,6 +64,8 @@ function setUpSteps(sys: Syscalls, plan: ExecPlan, channel: ChildChannel): reado
   const proc = sys.openat(AT_FDCWD, '/proc', O_PATH | O_DIRECTORY);
   applyAppArmor(sys, proc, process);
   const procSelf = sys.openat(proc, 'self', O_PATH | O_DIRECTORY);
+  // A user namespace may refuse it later on.
+  if ((namespaceFlags & CLONE_NEWUSER) !== 0) sys.setgroups([]);
   sys.setns(plan.initPidfd, namespaceFlags & ~CLONE_NEWPID);
   if ((namespaceFlags & CLONE_NEWUSER) !== 0) {
     sys.setresgid(0, 0, 0);

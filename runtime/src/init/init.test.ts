@@ -13,6 +13,7 @@ const process: ProcessPlan = {
   uid: 0,
   gid: 0,
   groups: [],
+  groupsAreGone: false,
   umask: 0o022,
   capabilities: { bounding: 0n, effective: 0n, permitted: 0n, inheritable: 0n, ambient: 0n },
   lastCapability: 0,

@@ -68,6 +68,8 @@ function enterNamespaces(sys: Syscalls, plan: InitPlan, channel: ChildChannel): 
   if (!needsIntermediate) joinAll(sys, joins, undefined);
   else {
     if (pid !== undefined) sys.setns(pid.fd, CLONE_NEWPID);
+    // A user namespace may refuse it later on.
+    if (user !== undefined) sys.setgroups([]);
     joinAll(sys, joins, user);
     const born = sys.clone((CLONE_PARENT | cloneFlags) >>> 0);
     if (born !== 0) {

@@ -40,7 +40,7 @@ export function takeIdentity(sys: BecomeCalls, plan: ProcessPlan): string {
   const entered = tryEnterDirectory(sys, plan.cwd);
   dropBounding(sys, plan.capabilities.bounding, plan.lastCapability);
   sys.prctl(PR_SET_KEEPCAPS, 1n);
-  identify(() => sys.setgroups(plan.groups), 'setting additional groups');
+  identify(() => setGroups(sys, plan), 'setting additional groups');
   identify(() => sys.setresgid(plan.gid, plan.gid, plan.gid), `setting gid ${plan.gid}`);
   identify(() => sys.setresuid(plan.uid, plan.uid, plan.uid), `setting uid ${plan.uid}`);
   // A directory that only its owner may enter, on a file system that knows no superuser.
@@ -77,6 +77,15 @@ export function execute(sys: BecomeCalls, plan: ProcessPlan, path: string): neve
 function keptForSeccomp({ seccomp, noNewPrivileges, capabilities }: ProcessPlan): bigint {
   if (seccomp === undefined || noNewPrivileges) return 0n;
   return CAP_SYS_ADMIN_BIT & ~capabilities.effective;
+}
+
+/** A user namespace with `setgroups` denied (user_namespaces(7)) is no hindrance to having none. */
+function setGroups(sys: BecomeCalls, { groups, groupsAreGone }: ProcessPlan): void {
+  try {
+    sys.setgroups(groups);
+  } catch (err) {
+    if (groups.length > 0 || !groupsAreGone || !isErrno(err, 'EPERM')) throw err;
+  }
 }
 
 function identify(call: () => void, doing: string): void {

@@ -3,6 +3,7 @@ import { invalidArgument, notImplemented, wrap } from '@gantry/errors';
 import { buildSeccompFilter, seccompFlags } from '@gantry/libc';
 import type { TerminalSize } from '@gantry/libc';
 import type { LinuxSeccomp, Process, Spec } from '@gantry/oci';
+import { namespaceOf } from '../namespaces/plan.ts';
 import { hostId } from '../namespaces/user-mappings.ts';
 import { capabilityMasks, kernelLastCapability } from './capabilities.ts';
 import type { CapabilityMasks } from './capabilities.ts';
@@ -24,6 +25,8 @@ export interface ProcessPlan extends SchedulingPlan {
   readonly uid: number;
   readonly gid: number;
   readonly groups: readonly number[];
+  /** It has joined a user namespace and given up the runtime's groups before. */
+  readonly groupsAreGone: boolean;
   readonly umask: number;
   readonly capabilities: CapabilityMasks;
   readonly lastCapability: number;
@@ -63,6 +66,8 @@ export function planProcess(spec: Spec, process: Process, field: string): Proces
     uid: user.uid,
     gid: user.gid,
     groups: user.additionalGids ?? [],
+    groupsAreGone:
+      namespaceOf(spec, 'user')?.path !== undefined || (process !== own && namespaceOf(spec, 'user') !== undefined),
     umask: user.umask ?? DEFAULT_UMASK,
     capabilities: capabilityMasks(process.capabilities ?? own?.capabilities),
     lastCapability: kernelLastCapability(),

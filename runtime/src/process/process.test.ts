@@ -35,6 +35,7 @@ const plan: ProcessPlan = {
   uid: 1000,
   gid: 1001,
   groups: [7],
+  groupsAreGone: false,
   umask: 0o022,
   capabilities: { bounding: 1n, effective: 1n, permitted: 1n, inheritable: 0n, ambient: 0n },
   lastCapability: 3,

@@ -1,11 +1,23 @@
 /** Making the assembled root file system the only one. */
-import { AT_FDCWD, AT_RECURSIVE, isErrno, MNT_DETACH, MS_REC, MS_PRIVATE, MS_SLAVE } from '@gantry/libc';
-import type { MountCalls } from '@gantry/libc';
+import {
+  AT_EMPTY_PATH,
+  AT_FDCWD,
+  AT_RECURSIVE,
+  isErrno,
+  MNT_DETACH,
+  MS_PRIVATE,
+  MS_REC,
+  MS_SLAVE,
+  O_DIRECTORY,
+  O_PATH,
+} from '@gantry/libc';
+import type { FileCalls, MountCalls } from '@gantry/libc';
 
 export type PivotCalls = Pick<
   MountCalls,
   'fchdir' | 'chdir' | 'pivotRoot' | 'umount2' | 'chroot' | 'mountSetattr' | 'mount'
->;
+> &
+  Pick<FileCalls, 'openat' | 'close'>;
 
 /**
  * Exchanges the roots and lets the old one go with everything in it (pivot_root(2), "pivot_root(".", ".")").
@@ -13,9 +25,14 @@ export type PivotCalls = Pick<
  * changes there (`rootfsPropagation: shared`) is made a slave before it is taken down.
  */
 export function pivot(sys: PivotCalls, newRoot: number, isShared: boolean): void {
-  if (isShared) sys.mountSetattr(AT_FDCWD, '/', AT_RECURSIVE, { set: 0, clear: 0, propagation: MS_SLAVE });
+  const oldRoot = isShared ? sys.openat(AT_FDCWD, '/', O_PATH | O_DIRECTORY) : undefined;
   sys.fchdir(newRoot);
   sys.pivotRoot('.', '.');
+  if (oldRoot !== undefined) {
+    // Only now the container's own mounts are no part of it any more.
+    sys.mountSetattr(oldRoot, '', AT_EMPTY_PATH | AT_RECURSIVE, { set: 0, clear: 0, propagation: MS_SLAVE });
+    sys.close(oldRoot);
+  }
   sys.umount2('.', MNT_DETACH);
   sys.chdir('/');
 }

@@ -21,7 +21,7 @@ export function planRootfs(
   const { linux = {} } = spec;
   const propagation = rootPropagation(linux.rootfsPropagation);
   return {
-    root: openRootfs(sys, request, propagation, descriptors),
+    root: openRootfs(sys, request, descriptors),
     mounts: planMounts(sys, spec.mounts ?? [], bundle, propagation, descriptors),
     propagation,
     cgroup: cgroupView(spec, cgroup),

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { AT_RECURSIVE, MS_SLAVE, RecordingSyscalls } from '@gantry/libc';
+import { AT_RECURSIVE, MS_PRIVATE, RecordingSyscalls } from '@gantry/libc';
 import type { Spec } from '@gantry/oci';
 import { Descriptors } from '../clean-up.ts';
 import { rootPropagation } from './mount-options.ts';
@@ -24,12 +24,12 @@ t.test('a long list of layers is given layer by layer, a short one as it is', (t
 t.test('the rootfs directory is copied without following a symlink and cut off from the host before use', (t) => {
   const sys = new RecordingSyscalls();
   using descriptors = new Descriptors(sys);
-  const [root] = openRootfs(sys, { rootfs: [], bundle: '/b', spec }, base, descriptors);
+  const [root] = openRootfs(sys, { rootfs: [], bundle: '/b', spec }, descriptors);
   t.same(sys.names(), ['openat', 'openTree', 'mountSetattr', 'close']);
   t.equal(sys.argumentsOf('openat')[0]?.[1], '/b/rootfs');
   t.same(sys.argumentsOf('mountSetattr')[0]?.slice(2), [
     AT_RECURSIVE | 0x1000,
-    { set: 0, clear: 0, propagation: MS_SLAVE },
+    { set: 0, clear: 0, propagation: MS_PRIVATE },
   ]);
   t.equal(root?.destination, '/');
   t.end();
@@ -44,7 +44,7 @@ t.test(
     const sys = new RecordingSyscalls();
     {
       using descriptors = new Descriptors(sys);
-      openRootfs(sys, { rootfs, bundle: '/b', spec }, base, descriptors);
+      openRootfs(sys, { rootfs, bundle: '/b', spec }, descriptors);
     }
     t.same(sys.names(), [
       'fsopen',
@@ -62,7 +62,7 @@ t.test(
       .answer('readFsContextLog', 'workdir and upperdir differ');
     using none = new Descriptors(refusing);
     t.throws(
-      () => openRootfs(refusing, { rootfs, bundle: '/b', spec }, base, none),
+      () => openRootfs(refusing, { rootfs, bundle: '/b', spec }, none),
       /rootfs\[0\]: mounting overlay: workdir and upperdir differ: EINVAL/,
     );
     t.same(refusing.openDescriptors(), []);

@@ -6,7 +6,7 @@
  */
 import { posix } from 'node:path';
 import { invalidArgument, notFound, wrap } from '@gantry/errors';
-import { AT_EMPTY_PATH, AT_FDCWD, isErrno, O_DIRECTORY, O_NOFOLLOW, O_PATH } from '@gantry/libc';
+import { AT_EMPTY_PATH, AT_FDCWD, isErrno, MS_PRIVATE, O_DIRECTORY, O_NOFOLLOW, O_PATH } from '@gantry/libc';
 import type { FileCalls } from '@gantry/libc';
 import type { Mount, Spec } from '@gantry/oci';
 import type { RootfsMount } from '../container.ts';
@@ -45,29 +45,34 @@ export interface PlannedMount {
   readonly tree: { readonly fd: number; readonly isDirectory: boolean } | undefined;
 }
 
+/**
+ * Whatever is asked for the container's other mounts: what is mounted in its root must not appear in the directory of
+ * the host that the root is a copy of.
+ */
+const rootItself: Propagation = { type: MS_PRIVATE, recursive: true };
+
 /** The mounts that make the root file system, the root first. The descriptors belong to `descriptors`. */
 export function openRootfs(
   sys: SourceCalls,
   request: { readonly rootfs: readonly RootfsMount[]; readonly bundle: string; readonly spec: Spec },
-  base: Propagation,
   descriptors: Descriptors,
 ): PreparedMount[] {
   if (request.rootfs.length === 0) {
     const path = posix.resolve(request.bundle, request.spec.root?.path ?? '');
-    return [{ fd: descriptors.keep(openRootDirectory(sys, path, base)), destination: '/' }];
+    return [{ fd: descriptors.keep(openRootDirectory(sys, path)), destination: '/' }];
   }
   return request.rootfs.map((mount, index) => {
     const destination = normalDestination(mount.target ?? '');
     if (index === 0 && destination !== '/') throw invalidArgument('rootfs[0].target: the first mount is the root');
     try {
-      return { fd: descriptors.keep(openSnapshotMount(sys, mount, `rootfs[${index}].options`, base)), destination };
+      return { fd: descriptors.keep(openSnapshotMount(sys, mount, `rootfs[${index}].options`)), destination };
     } catch (err) {
       throw wrap(err, `rootfs[${index}]`);
     }
   });
 }
 
-function openRootDirectory(sys: SourceCalls, path: string, base: Propagation): number {
+function openRootDirectory(sys: SourceCalls, path: string): number {
   let directory: number;
   try {
     directory = sys.openat(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_NOFOLLOW);
@@ -76,16 +81,16 @@ function openRootDirectory(sys: SourceCalls, path: string, base: Propagation): n
     throw wrap(err, 'invalid rootfs', 'invalid argument');
   }
   try {
-    return privately(sys, copyTree(sys, directory, '', true), base);
+    return privately(sys, copyTree(sys, directory, '', true), rootItself);
   } finally {
     sys.close(directory);
   }
 }
 
-function openSnapshotMount(sys: SourceCalls, mount: RootfsMount, field: string, base: Propagation): number {
+function openSnapshotMount(sys: SourceCalls, mount: RootfsMount, field: string): number {
   const options = parseMountOptions(mount.options, field);
   if (options.bind !== 'no' || mount.type === 'bind') {
-    const fd = privately(sys, copyTree(sys, AT_FDCWD, mount.source, options.bind === 'recursive'), base);
+    const fd = privately(sys, copyTree(sys, AT_FDCWD, mount.source, options.bind === 'recursive'), rootItself);
     return changing(sys, fd, () => applyToCopy(sys, fd, options));
   }
   const { type, source } = mount;
