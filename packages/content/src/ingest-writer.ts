@@ -156,7 +156,7 @@ export class IngestWriter implements Writer {
   async #commit({ size, expected = '', labels = {} }: CommitOptions): Promise<ContentInfo> {
     const wantedSize = size === undefined || size === 0n ? this.#record.total : size;
     if (wantedSize !== 0n && wantedSize !== this.#offset) {
-      throw failedPrecondition(`unexpected commit size ${this.#offset}, expected ${wantedSize}`);
+      throw failedPrecondition(`${JSON.stringify(this.ref)} failed size validation: ${this.#offset} != ${wantedSize}`);
     }
     const wanted = expected === '' ? this.#expected : parseDigest(expected);
     const digest = await this.#finalDigest(wanted);

@@ -7,6 +7,7 @@ import path from 'node:path';
 import { ContentStore } from '@gantry/content';
 import { Differ } from '@gantry/diff';
 import { alreadyExists, codeOf, failedPrecondition, messageOf } from '@gantry/errors';
+import { CLOSE_RANGE_CLOEXEC, linux } from '@gantry/libc';
 import { NativeSnapshotter, OverlayfsSnapshotter, overlayfsUnusable, SnapshotStore } from '@gantry/snapshots';
 import type { Snapshotter } from '@gantry/snapshots';
 import { openStore } from '@gantry/store';
@@ -85,6 +86,7 @@ async function assemble(
 
   const store = await openStore(path.join(root, 'meta'));
   teardowns.push(() => store.close());
+  keepDescriptorsFromChildren();
   const content = new ContentStore({ root: path.join(root, 'content'), store });
   report(log, 'content', await content.reconcile());
   const { snapshotters, known } = await loadSnapshotters(path.join(root, 'snapshots'));
@@ -146,6 +148,11 @@ async function makeDirectories({ address, root, state }: Config): Promise<void> 
   await mkdir(state, { recursive: true, mode: 0o711 });
   await chmod(state, 0o711);
   await mkdir(path.dirname(address), { recursive: true, mode: 0o711 });
+}
+
+/** LMDB's descriptors, and whatever the process was started with, are nothing for shims and differs. */
+function keepDescriptorsFromChildren(): void {
+  linux.closeRange(3, 0xffff_ffff, CLOSE_RANGE_CLOEXEC);
 }
 
 /** overlayfs where the kernel and the file system can, native always; and what is to be said of each. */

@@ -49,6 +49,8 @@ const rewrites: readonly (readonly [RegExp, string])[] = [
   ],
   [/\/tmp\/gt-\w+\/(a|b)\//g, 'DIR/'],
   [/(\r?\n|^)elapsed: .*/g, ''],
+  [/\^@/g, ''], // script(1) ends its input with a NUL, and whoever is at the terminal then echoes it or does not
+  [/\r+\n/g, '\n'],
   [/[ \t]+/g, ' '],
   [/ $/gm, ''],
 ];

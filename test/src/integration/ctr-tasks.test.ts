@@ -34,7 +34,9 @@ t.test('ctr sees the same of a running container', { skip, timeout: 300_000 }, a
     await same(['tasks', 'exec', '--exec-id', 'e2', 'c1', 'no-such-program'], { normalize: reason });
     await same(['tasks', 'exec', '--exec-id', 'e3', '--user', '1000', '--cwd', '/tmp', 'c1', 'sh', '-c', 'id; pwd']);
     await same(['tasks', 'exec', '--exec-id', 'e4', 'c1', 'head', '-n', '1'], { input: 'to exec\n' });
-    await same(['tasks', 'exec', '-t', '--exec-id', 'e5', 'c1', 'sh', '-c', 'tty; stty size'], { terminal: true });
+    await same(['tasks', 'exec', '-t', '--exec-id', 'e5', 'c1', 'sh', '-c', 'tty; stty size; sleep 0.3'], {
+      terminal: true,
+    });
     await same([
       'tasks',
       'exec',
