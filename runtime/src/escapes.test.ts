@@ -17,10 +17,9 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { tmpdir } from 'node:os';
-import { linux, SIGKILL } from '@gantry/libc';
+import { linux, openSealedExecutable, SIGKILL } from '@gantry/libc';
 import type { Process } from '@gantry/oci';
 import { Bundle, whyNotReal } from './testing/scenario.ts';
-import { openSealedExecutable } from './sealed-executable.ts';
 import type { Step, TestSpec } from './testing/scenario.ts';
 
 const skip = whyNotReal() ?? false;

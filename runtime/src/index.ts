@@ -1,5 +1,4 @@
 export type { Container, CreateRequest, ExecRequest, ExecutedProcess, RootfsMount, Stdio } from './container.ts';
 export { createContainer } from './create.ts';
 export { deleteLeftovers } from './delete.ts';
-export { openSealedExecutable } from './sealed-executable.ts';
 export { warmUp } from './warm-up.ts';

@@ -187,7 +187,10 @@ t.test('a commit that does not match fails, and the bytes stay for another try',
   for (const options of attempts) {
     const writer = await content.openWriter('ns', { ref: 'r' });
     if (writer.status().offset === 0n) await writer.write(hello);
-    await t.rejects(writer.commit(options), { code: 'failed precondition', message: /unexpected commit|failed size validation/ });
+    await t.rejects(writer.commit(options), {
+      code: 'failed precondition',
+      message: /unexpected commit|failed size validation/,
+    });
     t.equal((await content.status('ns', 'r')).offset, 11n);
   }
   const expecting = await content.openWriter('ns', { ref: 'r', expected: sha256('other') });

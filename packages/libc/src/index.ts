@@ -12,3 +12,4 @@ export { SeccompProfileError, type SeccompArgument, type SeccompProfile, type Se
 export * from './recorder.ts';
 export * from './syscall-error.ts';
 export type * from './syscalls.ts';
+export * from './sealed-executable.ts';

@@ -35,6 +35,7 @@ import { namespacesService } from './services/namespaces.ts';
 import { snapshotsService } from './services/snapshots.ts';
 import { tasksService } from './services/tasks.ts';
 import { versionService } from './services/version.ts';
+import { sealedNode } from './shims/sealed-node.ts';
 import { SpawnLauncher } from './shims/spawn-launcher.ts';
 import { Bundles } from './tasks/bundle.ts';
 import { TaskManager } from './tasks/manager.ts';
@@ -98,7 +99,9 @@ async function assemble(
   const events = new EventExchange();
   const gc = new GarbageCollector({ store, content, snapshots, events, log });
   teardowns.push(() => gc.close());
-  const launcher = new SpawnLauncher({ address, timeouts });
+  const node = await sealedNode(state, log);
+  teardowns.push(node.close);
+  const launcher = new SpawnLauncher({ address, timeouts, node: node.path });
   teardowns.push(() => launcher.close());
   const bundles = new Bundles(state);
   const tasks = new TaskManager({ store, bundles, launcher, events, timeouts, log });

@@ -23,6 +23,8 @@ export interface SpawnLauncherOptions {
   /** The supervisor's gRPC socket; events go to it with `.ttrpc` appended. */
   readonly address: string;
   readonly timeouts: Timeouts;
+  /** The node program to run: a sealed view of it (CVE-2019-5736), see sealed-node.ts. */
+  readonly node: string;
 }
 
 /** How much a shim may print before its line is complete. */
@@ -37,9 +39,11 @@ function shimEntry(): string {
 export class SpawnLauncher implements ShimLauncher {
   readonly #address: string;
   readonly #timeouts: Timeouts;
+  readonly #node: string;
   readonly #entry = shimEntry();
 
-  constructor({ address, timeouts }: SpawnLauncherOptions) {
+  constructor({ address, timeouts, node }: SpawnLauncherOptions) {
+    this.#node = node;
     this.#address = address;
     this.#timeouts = timeouts;
   }
@@ -84,7 +88,7 @@ export class SpawnLauncher implements ShimLauncher {
       TTRPC_ADDRESS: `${this.#address}.ttrpc`,
       NAMESPACE: namespace,
     };
-    const child = spawn(process.execPath, args, { cwd: bundle, env, detached: true, stdio: ['ignore', 'pipe', logFd] });
+    const child = spawn(this.#node, args, { cwd: bundle, env, detached: true, stdio: ['ignore', 'pipe', logFd] });
     child.unref();
     return child;
   }
