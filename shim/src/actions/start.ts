@@ -9,16 +9,20 @@
  *
  * The address is printed bare: containerd 1.6 knows nothing else, later ones take it for task API version 2, which the
  * daemon serves as well. Nothing else is printed on success. The bundle's `log` is the daemon's stderr, be it a fifo
- * (opened in a way that never waits) or a file.
+ * (opened in a way that never waits) or a file. The daemon's node binary is a sealed view of the machine's: a container
+ * that gets hold of /proc/PID/exe of a process entering it cannot write to that (CVE-2019-5736).
  */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { closeSync, constants, mkdirSync, openSync, renameSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, constants, mkdirSync, openSync, realpathSync, renameSync, writeFileSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { deadlineExceeded, internal, invalidArgument, messageOf } from '@gantry/errors';
+import { linux, openSealedExecutable } from '@gantry/libc';
 import type { ShimArguments } from '../arguments.ts';
 import { bootstrapTimeoutMs } from '../limits.ts';
+import { lineLog } from '../log.ts';
+import type { ShimLog } from '../log.ts';
 import { socketPathFor } from './socket-path.ts';
 
 /** Resolves with the exit code. A daemon that does not come up is killed. */
@@ -47,14 +51,26 @@ function launch(given: ShimArguments, bundle: string, socket: string): ChildProc
   const flags = ['-namespace', given.namespace, '-id', given.id, '-address', given.address];
   const { O_RDWR, O_APPEND, O_CREAT, O_NONBLOCK } = constants;
   const log = openSync(join(bundle, 'log'), O_RDWR | O_APPEND | O_CREAT | O_NONBLOCK, 0o600);
+  const sealed = sealedNode(bundle, lineLog({ debug: given.debug, fd: log }));
   try {
     return spawn(
-      process.execPath,
+      sealed === undefined ? process.execPath : `/proc/self/fd/${sealed}`,
       ['--single-threaded', main, ...flags, '-bundle', bundle, '-socket', socket, ...(given.debug ? ['-debug'] : [])],
       { cwd: bundle, detached: true, stdio: ['ignore', 'pipe', log] },
     );
   } finally {
     closeSync(log);
+    if (sealed !== undefined) closeSync(sealed);
+  }
+}
+
+/** The node binary in a view that no container can write through; undefined, and said in the log, where there is none. */
+function sealedNode(bundle: string, log: ShimLog): number | undefined {
+  try {
+    return openSealedExecutable(linux, realpathSync(process.execPath), bundle);
+  } catch (err) {
+    log.warn('the shim runs from the node binary itself', { error: messageOf(err) });
+    return undefined;
   }
 }
 

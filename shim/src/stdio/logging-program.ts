@@ -165,11 +165,13 @@ function become(parts: ProgramParts, target: ProgramTarget, pipes: Pipes): never
     const nowhere = sys.dup(sys.openat(AT_FDCWD, '/dev/null', O_RDWR), 16);
     sys.setsid();
     sys.resetSignals();
+    sys.closeRange(6, 0xffff_ffff, CLOSE_RANGE_CLOEXEC);
+    const argv = [target.path, ...target.args];
+    const environment = [`CONTAINER_ID=${parts.containerId}`, `CONTAINER_NAMESPACE=${parts.namespace}`];
+    // Last, because these numbers may belong to Node's event loop, which V8 may still want to wake.
     const wanted = [nowhere, nowhere, nowhere, out, err, ready];
     for (const [number, fd] of wanted.entries()) if (fd !== undefined) sys.dup2(fd, number);
-    sys.closeRange(6, 0xffff_ffff, CLOSE_RANGE_CLOEXEC);
-    const environment = [`CONTAINER_ID=${parts.containerId}`, `CONTAINER_NAMESPACE=${parts.namespace}`];
-    return sys.execve(target.path, [target.path, ...target.args], environment);
+    return sys.execve(target.path, argv, environment);
   } catch (err) {
     sys.write(failure, Buffer.from(String(err instanceof Error ? err.message : err)));
     return sys.exitNow(127);
