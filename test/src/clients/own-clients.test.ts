@@ -1,0 +1,34 @@
+/**
+ * The client library and the gantry command on gantryd: the rooms' own integration tests, which run on stock containerd
+ * when they are started by themselves, run here on the daemon they are made for.
+ */
+import t from 'tap';
+import path from 'node:path';
+import { checkout, gantryd, hostState, leaks, missing, removeScratch, run, scratchDirectory } from '../index.ts';
+
+const skip = missing('busybox') ?? false;
+
+t.setTimeout(300_000);
+t.test('what works on containerd works on gantryd', { skip, timeout: 280_000 }, async (t) => {
+  const before = hostState();
+  const dir = scratchDirectory();
+  const daemon = gantryd(dir);
+  await daemon.start();
+  for (const file of ['packages/client/dist/client.integration.test.js', 'packages/cli/dist/cli.integration.test.js']) {
+    const result = await run(process.execPath, [path.join(checkout, file)], {
+      env: { GANTRY_TEST_ADDRESS: daemon.address },
+      timeoutMs: 120_000,
+    });
+    const points = result.stdout.split('\n').filter((line) => /^(not )?ok \d+/.test(line));
+    t.ok(points.length > 5, `${file}: ${points.length} tests`);
+    t.same(
+      points.filter((line) => line.startsWith('not ok') || line.includes('# SKIP')),
+      [],
+      `${file}: ${result.stdout.slice(-4000)}`,
+    );
+    t.equal(result.code, 0, `${file}: ${result.stderr.slice(-2000)}`);
+  }
+  await daemon.stop();
+  t.same(leaks(before, [dir]), [], 'nothing is left on the host');
+  removeScratch(dir);
+});
