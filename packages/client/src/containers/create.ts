@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { typeUrls } from '@gantry/api';
 import type { containers, types, wellKnown } from '@gantry/api';
-import { GantryError, isCode, messageOf } from '@gantry/errors';
+import { alreadyExists, GantryError, isCode, messageOf } from '@gantry/errors';
 import { linux } from '@gantry/libc';
 import type { ImageConfig } from '@gantry/oci';
 import type { ImagesClient } from '../images/images.ts';
@@ -62,7 +62,7 @@ export async function createContainer(
   const image = await components.images.get(options.image, call);
   const config = await components.images.config(image, call);
   const parent = await components.images.unpack(image, { ...call, snapshotter: components.snapshots.snapshotter });
-  const mounts = await components.snapshots.prepare(id, parent, call);
+  const mounts = await prepareRootfs(components, id, parent, call);
   try {
     const process = imageProcess(config);
     const spec = generateSpec({
@@ -88,6 +88,25 @@ export async function createContainer(
   } catch (err) {
     await takeBack(components.snapshots, id, namespace);
     throw err;
+  }
+}
+
+/** A snapshot that is taken is most often a container that exists: then that is what is said. */
+async function prepareRootfs(
+  { containers: records, snapshots }: CreateComponents,
+  id: string,
+  parent: string,
+  call: CallOptions,
+): Promise<types.Mount[]> {
+  try {
+    return await snapshots.prepare(id, parent, call);
+  } catch (err) {
+    if (!isCode(err, 'already exists')) throw err;
+    const exists = await records.get(id, call).then(
+      () => true,
+      () => false,
+    );
+    throw exists ? alreadyExists(`container "${id}"`, { container: id }) : err;
   }
 }
 
