@@ -5,7 +5,7 @@
  * A copy of the host's mounts must not send anything back: its propagation is set before anybody can mount below it.
  */
 import { posix } from 'node:path';
-import { invalidArgument, notFound, wrap } from '@gantry/errors';
+import { invalidArgument, wrap } from '@gantry/errors';
 import { AT_EMPTY_PATH, AT_FDCWD, isErrno, MS_PRIVATE, O_DIRECTORY, O_NOFOLLOW, O_PATH } from '@gantry/libc';
 import type { FileCalls } from '@gantry/libc';
 import type { Mount, Spec } from '@gantry/oci';
@@ -77,7 +77,7 @@ function openRootDirectory(sys: SourceCalls, path: string): number {
   try {
     directory = sys.openat(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_NOFOLLOW);
   } catch (err) {
-    if (isErrno(err, 'ENOENT')) throw notFound(`invalid rootfs: ${path} does not exist`);
+    if (isErrno(err, 'ENOENT')) throw invalidArgument(`invalid rootfs: stat ${path}: no such file or directory`);
     throw wrap(err, 'invalid rootfs', 'invalid argument');
   }
   try {

@@ -31,10 +31,11 @@ export interface GcConfig {
 }
 
 /**
- * containerd's pace. Its scheduler looks around every (5 ms / 0.02 - 5 ms) = 245 ms when idle, so no client there sees
- * garbage go sooner after a deletion than that; a client that makes several calls relies on it unknowingly.
+ * containerd's pace: its scheduler looks around every (5 ms / 0.02 - 5 ms) = 245 ms when idle, so garbage goes half of
+ * that after a deletion on average. Sooner would take what a client of several calls has not labelled yet, later would
+ * keep what it expects to be gone.
  */
-export const defaultGcConfig: GcConfig = { pauseThreshold: 0.02, deletionThreshold: 0, scheduleDelayMs: 245 };
+export const defaultGcConfig: GcConfig = { pauseThreshold: 0.02, deletionThreshold: 0, scheduleDelayMs: 100 };
 
 /** What a run removed, in numbers of objects. */
 export interface GcStats {
