@@ -6,3 +6,4 @@ export * from './harness/stock.ts';
 export * from './harness/tarball.ts';
 export * from './harness/pair.ts';
 export * from './harness/rpc.ts';
+export * from './harness/box.ts';

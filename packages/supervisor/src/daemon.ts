@@ -2,11 +2,11 @@
  * The composition root: everything gantryd consists of, made once, in order, and taken down in reverse. A reader sees
  * here what runs.
  */
-import { chmod, chown, mkdir, unlink } from 'node:fs/promises';
+import { chmod, chown, lstat, mkdir, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { ContentStore } from '@gantry/content';
 import { Differ } from '@gantry/diff';
-import { alreadyExists, codeOf, failedPrecondition, messageOf } from '@gantry/errors';
+import { alreadyExists, codeOf, failedPrecondition, messageOf, wrap } from '@gantry/errors';
 import { CLOSE_RANGE_CLOEXEC, linux } from '@gantry/libc';
 import { NativeSnapshotter, OverlayfsSnapshotter, overlayfsUnusable, SnapshotStore } from '@gantry/snapshots';
 import type { Snapshotter } from '@gantry/snapshots';
@@ -195,12 +195,16 @@ function observer(log: Log): CallObserver {
   };
 }
 
-/** A socket file of a supervisor that died goes; one that somebody listens on is refused. */
+/** A socket file of a supervisor that died goes; one that somebody listens on, and any other file, is refused. */
 async function removeStaleSocket(address: string): Promise<void> {
+  const found = await lstat(address).catch(() => undefined);
+  if (found === undefined) return;
+  if (!found.isSocket()) throw alreadyExists(`${address} is there and no socket`);
   try {
     const client = await TtrpcClient.connect(address, { timeoutMs: 1000 });
     client.close();
-  } catch {
+  } catch (err) {
+    if (codeOf(err) !== 'unavailable') throw wrap(err, `somebody listens on ${address}`);
     await unlink(address).catch(() => undefined);
     return;
   }

@@ -6,6 +6,7 @@
  *
  * SIGTERM and SIGINT end it and leave every container running; SIGHUP reads the log level again.
  */
+import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { invalidArgument, messageOf } from '@gantry/errors';
 import { defaultConfig, formatConfig, loadConfig, parseLogLevel } from './config/config.ts';
@@ -47,9 +48,10 @@ async function main(argv: readonly string[]): Promise<void> {
       warnings,
       config: {
         ...config,
-        ...(address === undefined || address === '' ? {} : { address }),
-        ...(values.root === undefined ? {} : { root: values.root }),
-        ...(values.state === undefined ? {} : { state: values.state }),
+        // Shims run elsewhere: what they are told must not depend on the directory we were started in.
+        address: path.resolve(address === undefined || address === '' ? config.address : address),
+        root: path.resolve(values.root ?? config.root),
+        state: path.resolve(values.state ?? config.state),
         ...(values['log-level'] === undefined ? {} : { logLevel: parseLogLevel(values['log-level'], '--log-level') }),
       },
     };

@@ -13,6 +13,12 @@ export interface Timeouts {
   readonly taskStateMs: number;
   /** The runtime to create a container. */
   readonly taskCreateMs: number;
+  /** A process to be started, hooks included. */
+  readonly taskStartMs: number;
+  /** A shim to delete its task or a process of it. */
+  readonly taskDeleteMs: number;
+  /** Whatever else a shim is asked to do with its task. */
+  readonly taskCallMs: number;
   /** The counters of one task (`metrics.shimstats`). */
   readonly shimStatsMs: number;
   /** Calls under way when the supervisor is told to stop. */
@@ -26,6 +32,9 @@ export const defaultTimeouts: Timeouts = {
   shimShutdownMs: 3000,
   taskStateMs: 2000,
   taskCreateMs: 120_000,
+  taskStartMs: 120_000,
+  taskDeleteMs: 30_000,
+  taskCallMs: 10_000,
   shimStatsMs: 2000,
   drainMs: 3000,
 };

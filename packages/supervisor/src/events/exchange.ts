@@ -12,6 +12,9 @@ import { invalidArgument, resourceExhausted } from '@gantry/errors';
 /** How many events may wait for one subscriber. */
 const defaultQueueLimit = 10_000;
 
+/** How many bytes of payload may wait for one subscriber, whatever their number. */
+const defaultQueueBytesLimit = 32 * 1024 * 1024;
+
 export type Envelope = types.Envelope;
 export type EventFilter = (envelope: Envelope) => boolean;
 
@@ -23,6 +26,7 @@ export interface Publisher {
 interface Subscriber {
   readonly filter: EventFilter;
   readonly queue: Envelope[];
+  queuedBytes: number;
   failure: Error | undefined;
   wake: (() => void) | undefined;
 }
@@ -30,9 +34,11 @@ interface Subscriber {
 export class EventExchange implements Publisher {
   readonly #subscribers = new Set<Subscriber>();
   readonly #queueLimit: number;
+  readonly #queueBytesLimit: number;
 
-  constructor(options: { readonly queueLimit?: number } = {}) {
+  constructor(options: { readonly queueLimit?: number; readonly queueBytesLimit?: number } = {}) {
     this.#queueLimit = options.queueLimit ?? defaultQueueLimit;
+    this.#queueBytesLimit = options.queueBytesLimit ?? defaultQueueBytesLimit;
   }
 
   /** How many subscribers there are. */
@@ -51,8 +57,13 @@ export class EventExchange implements Publisher {
     if (envelope.timestamp === undefined) throw invalidArgument(`event on ${envelope.topic} without a timestamp`);
     for (const subscriber of this.#subscribers) {
       if (!subscriber.filter(envelope)) continue;
-      if (subscriber.queue.length >= this.#queueLimit) this.#cutOff(subscriber);
-      else subscriber.queue.push(envelope);
+      const bytes = subscriber.queuedBytes + sizeOf(envelope);
+      const full = subscriber.queue.length > 0 && bytes > this.#queueBytesLimit;
+      if (full || subscriber.queue.length >= this.#queueLimit) this.#cutOff(subscriber);
+      else {
+        subscriber.queue.push(envelope);
+        subscriber.queuedBytes = bytes;
+      }
       subscriber.wake?.();
     }
   }
@@ -62,7 +73,7 @@ export class EventExchange implements Publisher {
    * Ends when `signal` is aborted; fails with resource exhausted when the reader is too slow.
    */
   subscribe(filter: EventFilter, signal: AbortSignal): AsyncIterable<Envelope> {
-    const subscriber: Subscriber = { filter, queue: [], failure: undefined, wake: undefined };
+    const subscriber: Subscriber = { filter, queue: [], queuedBytes: 0, failure: undefined, wake: undefined };
     this.#subscribers.add(subscriber);
     const onAbort = (): void => {
       this.#subscribers.delete(subscriber);
@@ -77,8 +88,10 @@ export class EventExchange implements Publisher {
     try {
       for (;;) {
         const next = subscriber.queue.shift();
-        if (next !== undefined) yield next;
-        else if (subscriber.failure !== undefined) throw subscriber.failure;
+        if (next !== undefined) {
+          subscriber.queuedBytes -= sizeOf(next);
+          yield next;
+        } else if (subscriber.failure !== undefined) throw subscriber.failure;
         else if (signal.aborted) return;
         else
           await new Promise<void>((resolve) => {
@@ -92,12 +105,18 @@ export class EventExchange implements Publisher {
   }
 
   #cutOff(subscriber: Subscriber): void {
+    const behind = subscriber.queue.length;
     this.#subscribers.delete(subscriber);
     subscriber.queue.length = 0;
+    subscriber.queuedBytes = 0;
     subscriber.failure = resourceExhausted(
-      `subscriber fell ${this.#queueLimit} events behind and was cut off; list again and subscribe anew`,
+      `subscriber fell ${behind} events behind and was cut off; list again and subscribe anew`,
     );
   }
+}
+
+function sizeOf({ topic, event }: Envelope): number {
+  return topic.length + (event?.value.length ?? 0);
 }
 
 function checkTopic(topic: string): void {

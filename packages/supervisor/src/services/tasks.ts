@@ -3,11 +3,13 @@ import { tasks, timestampFromNs, timestampNow, typeUrls } from '@gantry/api';
 import type { PartialMessage, types } from '@gantry/api';
 import { invalidArgument, notImplemented } from '@gantry/errors';
 import type { Store } from '@gantry/store';
+import { failpoint } from '../failpoints.ts';
 import { compileFilters } from '../filters/index.ts';
 import { taskAdaptor } from '../filters/adaptors.ts';
 import { bind } from '../rpc/handlers.ts';
 import type { Binding } from '../rpc/handlers.ts';
 import type { Call } from '../rpc/call.ts';
+import type { ShimCallOptions } from '../shims/connection.ts';
 import type { TaskManager } from '../tasks/manager.ts';
 import { stateOf } from '../tasks/process-state.ts';
 import type { Task } from '../tasks/task.ts';
@@ -59,7 +61,9 @@ export function tasksService({ store, tasks: manager, timeouts }: TasksServiceCo
     },
 
     async start({ containerId, execId }, call) {
-      const { pid } = await find(containerId, call).shim().call('start', { id: containerId, execId });
+      const shim = find(containerId, call).shim();
+      const { pid } = await shim.call('start', { id: containerId, execId }, within(timeouts.taskStartMs, call));
+      await failpoint('task.start.after-shim');
       return { pid };
     },
 
@@ -69,7 +73,9 @@ export function tasksService({ store, tasks: manager, timeouts }: TasksServiceCo
     },
 
     async deleteProcess({ containerId, execId }, call) {
-      const reply = await find(containerId, call).shim().call('delete', { id: containerId, execId });
+      if (execId === '') throw invalidArgument('exec id cannot be empty');
+      const shim = find(containerId, call).shim();
+      const reply = await shim.call('delete', { id: containerId, execId }, within(timeouts.taskDeleteMs, call));
       return { id: execId, pid: reply.pid, exitStatus: reply.exitStatus, exitedAt: reply.exitedAt };
     },
 
@@ -84,44 +90,55 @@ export function tasksService({ store, tasks: manager, timeouts }: TasksServiceCo
     },
 
     async kill({ containerId, execId, signal, all }, call) {
-      await find(containerId, call).shim().call('kill', { id: containerId, execId, signal, all });
+      await find(containerId, call)
+        .shim()
+        .call('kill', { id: containerId, execId, signal, all }, within(timeouts.taskCallMs, call));
       return {};
     },
 
     async exec({ containerId, execId, stdin, stdout, stderr, terminal, spec }, call) {
       if (execId === '') throw invalidArgument('exec id cannot be empty');
       const shim = find(containerId, call).shim();
-      await shim.call('exec', { id: containerId, execId, stdin, stdout, stderr, terminal, spec });
+      const request = { id: containerId, execId, stdin, stdout, stderr, terminal, spec };
+      await shim.call('exec', request, within(timeouts.taskCallMs, call));
       return {};
     },
 
     async resizePty({ containerId, execId, width, height }, call) {
-      await find(containerId, call).shim().call('resizePty', { id: containerId, execId, width, height });
+      await find(containerId, call)
+        .shim()
+        .call('resizePty', { id: containerId, execId, width, height }, within(timeouts.taskCallMs, call));
       return {};
     },
 
     async closeIO({ containerId, execId, stdin }, call) {
-      await find(containerId, call).shim().call('closeIO', { id: containerId, execId, stdin });
+      await find(containerId, call)
+        .shim()
+        .call('closeIO', { id: containerId, execId, stdin }, within(timeouts.taskCallMs, call));
       return {};
     },
 
     async pause({ containerId }, call) {
-      await find(containerId, call).shim().call('pause', { id: containerId });
+      await find(containerId, call).shim().call('pause', { id: containerId }, within(timeouts.taskCallMs, call));
       return {};
     },
 
     async resume({ containerId }, call) {
-      await find(containerId, call).shim().call('resume', { id: containerId });
+      await find(containerId, call).shim().call('resume', { id: containerId }, within(timeouts.taskCallMs, call));
       return {};
     },
 
     async listPids({ containerId }, call) {
-      const { processes } = await find(containerId, call).shim().call('pids', { id: containerId });
+      const { processes } = await find(containerId, call)
+        .shim()
+        .call('pids', { id: containerId }, within(timeouts.taskCallMs, call));
       return { processes };
     },
 
     async update({ containerId, resources, annotations }, call) {
-      await find(containerId, call).shim().call('update', { id: containerId, resources, annotations });
+      await find(containerId, call)
+        .shim()
+        .call('update', { id: containerId, resources, annotations }, within(timeouts.taskCallMs, call));
       return {};
     },
 
@@ -138,6 +155,11 @@ export function tasksService({ store, tasks: manager, timeouts }: TasksServiceCo
       return { exitStatus: exit.status, exitedAt: timestampFromNs(exit.atNs) };
     },
   });
+}
+
+/** The limits of a call to a shim: what it may take, and the caller's patience. */
+function within(timeoutMs: number, { signal }: Call): ShimCallOptions {
+  return { timeoutMs, signal };
 }
 
 async function statsOf(task: Task, timeoutMs: number): Promise<PartialMessage<types.Metric>> {

@@ -1,6 +1,6 @@
 /** A process is known by its pid and its start time; a pid alone may be somebody else's by now. */
-import { readdir, readFile } from 'node:fs/promises';
-import { processStartTime } from '@gantry/libc';
+import { readdir, readFile, readlink } from 'node:fs/promises';
+import { processStartTime, processState } from '@gantry/libc';
 
 export interface ProcessIdentity {
   readonly pid: number;
@@ -14,8 +14,10 @@ export function identify(pid: number): ProcessIdentity | undefined {
   return startTime === undefined ? undefined : { pid, startTime };
 }
 
+/** Whether it is still that process and runs; one that only waits for its parent to notice (a zombie) does not. */
 export function isAlive({ pid, startTime }: ProcessIdentity): boolean {
-  return processStartTime(pid) === startTime;
+  const found = processState(pid);
+  return found?.startTime === startTime && found.state !== 'Z' && found.state !== 'X';
 }
 
 /** SIGKILL, if it is still that process. Returns whether a signal was sent. */
@@ -46,8 +48,12 @@ export interface FoundShim {
   readonly bundle: string;
 }
 
-/** The shims whose bundle lies below `bundlesDir`, by their command lines. */
+/**
+ * The shims whose bundle lies below `bundlesDir`, by their command lines. A process of a container can give itself any
+ * command line: only processes of our own pid namespace count, and the caller must check what the path says.
+ */
 export async function findShims(bundlesDir: string): Promise<FoundShim[]> {
+  const home = await pidNamespace('self');
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number);
   const found = await Promise.all(
     pids.map(async (pid): Promise<FoundShim | undefined> => {
@@ -55,10 +61,16 @@ export async function findShims(bundlesDir: string): Promise<FoundShim[]> {
       const words = await commandLine(pid);
       const bundle = words[words.indexOf('-bundle') + 1] ?? '';
       const ours = words.includes('-bundle') && words.includes('-socket') && bundle.startsWith(`${bundlesDir}/`);
-      return ours && identity !== undefined ? { identity, bundle } : undefined;
+      if (!ours || (await pidNamespace(pid)) !== home) return undefined;
+      return identity !== undefined && isAlive(identity) ? { identity, bundle } : undefined;
     }),
   );
   return found.filter((shim) => shim !== undefined);
+}
+
+/** Which pid namespace a process lives in; undefined when it ended meanwhile. */
+async function pidNamespace(pid: number | 'self'): Promise<string | undefined> {
+  return readlink(`/proc/${pid}/ns/pid`).catch(() => undefined);
 }
 
 async function commandLine(pid: number): Promise<string[]> {

@@ -10,6 +10,7 @@
  */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { open, readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import path from 'node:path';
@@ -55,7 +56,7 @@ export class SpawnLauncher implements ShimLauncher {
       try {
         return await bootstrap(child, this.#timeouts.shimStartMs);
       } catch (err) {
-        child.kill('SIGKILL');
+        await killAndReap(child);
         throw wrap(err, `starting the shim of ${request.id}${await lastLine(request.bundle)}`);
       }
     } finally {
@@ -92,6 +93,15 @@ export class SpawnLauncher implements ShimLauncher {
     child.unref();
     return child;
   }
+}
+
+/** Kills a child and resolves when it is dead: whoever cleans up after it must not have it at work beside him. */
+async function killAndReap(child: ChildProcess): Promise<void> {
+  child.stdout?.destroy();
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, 'exit');
+  child.kill('SIGKILL');
+  await ended;
 }
 
 /** Reads the shim's one line and lets go of it. */

@@ -5,10 +5,14 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, rmdir, stat, unlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { checkIdentifier } from '@gantry/api';
 import { alreadyExists, wrap } from '@gantry/errors';
 import { isErrno } from '@gantry/libc';
 import { formatIdentity, parseIdentity } from '../shims/process-identity.ts';
 import type { ProcessIdentity } from '../shims/process-identity.ts';
+
+/** Names a container whose shim is dead and that is being ended: the pid of its init. */
+const burialFile = 'burial.pid';
 
 /** A task's name in the places on disk. */
 export interface TaskName {
@@ -28,6 +32,18 @@ export class Bundles {
 
   pathOf({ namespace, id }: TaskName): string {
     return path.join(this.dir, namespace, id);
+  }
+
+  /** The task whose bundle this path is; undefined when it is that of none. The path may be anybody's word. */
+  nameOf(unsafePath: string): TaskName | undefined {
+    const [namespace = '', id = '', ...rest] = unsafePath.slice(this.dir.length + 1).split('/');
+    try {
+      checkIdentifier('namespace', namespace);
+      checkIdentifier('container', id);
+    } catch {
+      return undefined;
+    }
+    return rest.length === 0 && unsafePath === this.pathOf({ namespace, id }) ? { namespace, id } : undefined;
   }
 
   socketOf({ namespace, id }: TaskName): string {
@@ -65,9 +81,32 @@ export class Bundles {
     return parseIdentity(await readOrEmpty(path.join(this.pathOf(name), 'shim.pid')));
   }
 
-  /** Whether the runtime got as far as making a container. */
+  /** Whether the runtime got as far as making a container, be it gone by now. */
   async hasContainer(name: TaskName): Promise<boolean> {
-    return (await readOrEmpty(path.join(this.pathOf(name), 'init.pid'))) !== '';
+    const traces = ['init.pid', 'exit.json', burialFile].map((file) => path.join(this.pathOf(name), file));
+    return (await Promise.all(traces.map(readOrEmpty))).some((text) => text !== '');
+  }
+
+  /**
+   * Notes that the container is being ended without its shim, before the clean-up takes every other trace of it. Returns
+   * the pid of its init, 0 when none is known; the same when it is called again.
+   */
+  async noteBurial(name: TaskName): Promise<number> {
+    const file = path.join(this.pathOf(name), burialFile);
+    const noted = await readOrEmpty(file);
+    const pid = noted === '' ? await readOrEmpty(path.join(this.pathOf(name), 'init.pid')) : noted;
+    if (noted === '' && (await this.exists(name))) await writeFile(file, `${Number(pid) || 0}\n`, { mode: 0o600 });
+    return Number(pid) || 0;
+  }
+
+  /** Whether the runtime has left something that only its clean-up can end. */
+  async hasLeftovers(name: TaskName): Promise<boolean> {
+    return (await readOrEmpty(path.join(this.pathOf(name), 'state.json'))) !== '';
+  }
+
+  /** Whether the shim noted how its init ended. */
+  async hasExit(name: TaskName): Promise<boolean> {
+    return (await readOrEmpty(path.join(this.pathOf(name), 'exit.json'))) !== '';
   }
 
   async exists(name: TaskName): Promise<boolean> {
@@ -93,11 +132,16 @@ export class Bundles {
     return found;
   }
 
-  /** Removes the sockets that belong to none of these tasks. */
-  async removeOtherSockets(tasks: Iterable<TaskName>): Promise<void> {
-    const known = new Set([...tasks].map((name) => path.basename(this.socketOf(name))));
-    for (const name of await readdirOrEmpty(this.socketDir)) {
-      if (!known.has(name)) await unlink(path.join(this.socketDir, name)).catch(ignoreMissing);
+  /** Every shim socket there is, by file name. */
+  listSockets(): Promise<string[]> {
+    return readdirOrEmpty(this.socketDir);
+  }
+
+  /** Removes those of the sockets that belong to no task; `tasks` is asked before each, for tasks come meanwhile. */
+  async removeOtherSockets(sockets: readonly string[], tasks: () => readonly TaskName[]): Promise<void> {
+    for (const socket of sockets) {
+      const file = path.join(this.socketDir, socket);
+      if (!tasks().some((name) => this.socketOf(name) === file)) await unlink(file).catch(ignoreMissing);
     }
   }
 }

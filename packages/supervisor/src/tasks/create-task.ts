@@ -53,11 +53,14 @@ export async function createTask(manager: TaskManager, request: CreateTask): Pro
   try {
     await store.transact((tx) => tx.put(keys.tasks(namespace, id), encodeTask(record)));
     await failpoint('task.create.after-intent');
+    // What an earlier failure could not remove is nobody's by now.
+    if (await bundles.exists(request)) await manager.discard(request, await bundles.readShim(request));
     const bundle = await bundles.create(request, request.config, optionsAsJson(request.options));
     await failpoint('task.create.after-bundle');
     shim = await launcher.launch(manager.shimRequest(request));
     await failpoint('task.create.after-launch');
     await bundles.writeShim(request, shim.process);
+    await failpoint('task.create.after-shim-pid');
     const connection = await ShimConnection.connect(shim.address, timeouts.shimLoadMs);
     try {
       const { pid } = await connection.call('create', shimRequest(request, bundle), {

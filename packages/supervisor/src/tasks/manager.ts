@@ -4,21 +4,22 @@
  * Intent before effect: a durable record comes before the bundle, the bundle before the shim, the shim before the
  * container; deletion goes the other way. So a crash on any line leaves something the reconciler knows how to finish.
  */
-import { events, timestampFromNs } from '@gantry/api';
-import { alreadyExists, codeOf, messageOf, notFound } from '@gantry/errors';
+import { events, nowNs, timestampFromNs } from '@gantry/api';
+import { alreadyExists, messageOf, notFound } from '@gantry/errors';
 import { keys } from '@gantry/store';
 import type { Store } from '@gantry/store';
 import type { Publisher } from '../events/exchange.ts';
 import { failpoint } from '../failpoints.ts';
 import type { ShimConnection } from '../shims/connection.ts';
 import { dial } from '../shims/dial.ts';
-import type { Remains, ShimLauncher, ShimRequest } from '../shims/launcher.ts';
+import type { ShimLauncher, ShimRequest } from '../shims/launcher.ts';
 import { isAlive, killProcess } from '../shims/process-identity.ts';
 import type { ProcessIdentity } from '../shims/process-identity.ts';
 import type { Timeouts } from '../timeouts.ts';
 import type { Bundles, TaskName } from './bundle.ts';
 import { createTask, fingerprint } from './create-task.ts';
 import type { CreateTask } from './create-task.ts';
+import { deleteTask, processGone } from './delete-task.ts';
 import { KeyedQueue } from './keyed-queue.ts';
 import { encodeTask } from './record.ts';
 import type { TaskExit, TaskRecord } from './record.ts';
@@ -45,6 +46,12 @@ interface Creation {
   readonly pid: Promise<number>;
 }
 
+/** How often the clean-up after a dead shim is tried before its container is given up. */
+const cleanUpAttempts = 3;
+
+/** The exit status of a container of which nobody knows how it ended. */
+const unknownStatus = 255;
+
 /** How often a shim that lives but does not answer is dialled again. */
 const redialMs = 1000;
 
@@ -67,6 +74,11 @@ export class TaskManager {
       throw notFound(`task ${id} not found`, { container: id });
     }
     return task;
+  }
+
+  /** The task of this name in whatever state; undefined when there is none. */
+  find({ namespace, id }: TaskName): Task | undefined {
+    return this.#tasks.get(keyOf(namespace, id));
   }
 
   /** The tasks of a namespace in the order of their ids. */
@@ -110,29 +122,19 @@ export class TaskManager {
   attach(task: Task, shim: ShimConnection): void {
     task.state = { kind: 'attached', shim };
     shim.onClose(() => {
-      if (this.#closed || task.deleting || task.state.kind !== 'attached' || task.state.shim !== shim) return;
+      if (this.#closed || task.deleted !== undefined || task.state.kind !== 'attached' || task.state.shim !== shim)
+        return;
       task.state = { kind: 'unreachable' };
       void this.#lost(task);
     });
   }
 
   /**
-   * Deletes a task that is stopped or was never started. Goes on past what fails on the way and can be repeated. Throws
+   * Deletes a task that is stopped or was never started; resolves to how it ended. Can be repeated after a failure. Throws
    * what the shim says when the task is not in a state to be deleted.
    */
   async delete(task: Task): Promise<TaskExit> {
-    return this.exclusive(task, async () => {
-      if (task.state.kind === 'gone') throw notFound(`task ${task.id} not found`, { container: task.id });
-      if (task.state.kind === 'ended') return this.#deleteEnded(task, task.state.exit);
-      const shim = task.shim();
-      const exit = await deleteInShim(task, shim);
-      task.deleting = true;
-      await failpoint('task.delete.after-shim');
-      await Promise.all([this.#shutDown(task, shim), this.forget(task)]);
-      await failpoint('task.delete.after-record');
-      await this.components.bundles.remove(task);
-      return exit;
-    });
+    return this.exclusive(task, () => deleteTask(this, task));
   }
 
   /** Removes a task from the list and from the store. */
@@ -144,49 +146,61 @@ export class TaskManager {
 
   /**
    * The shim of this task is dead: ends what is left of the container, keeps how it ended in the record, and tells
-   * everybody. The task stays, STOPPED, until it is deleted.
+   * everybody. The task stays, STOPPED, until it is deleted; so does the bundle when something in it could not be ended.
    */
   async bury(task: Task): Promise<void> {
     const { bundles, events: publisher, log, store } = this.components;
     const { namespace, id } = task;
-    const remains = await this.cleanUp(task);
-    const exit: TaskExit = { pid: remains.pid, status: remains.exitStatus, atNs: remains.exitedAtNs };
-    task.record = { ...task.record, exit };
+    const initPid = await bundles.noteBurial(task);
+    const exit = await this.#remains(task);
+    await failpoint('task.bury.after-cleanup');
+    const { status, atNs } = exit ?? { status: unknownStatus, atNs: nowNs() };
+    const pid = exit === undefined || exit.pid === 0 ? initPid : exit.pid;
+    task.record = { ...task.record, exit: { pid, status, atNs } };
     await store.transact((tx) => tx.put(keys.tasks(namespace, id), encodeTask(task.record)));
+    await failpoint('task.bury.after-record');
     publisher.publish(namespace, '/tasks/exit', events.TaskExit, {
       containerId: id,
       id,
-      pid: exit.pid,
-      exitStatus: exit.status,
-      exitedAt: timestampFromNs(exit.atNs),
+      pid,
+      exitStatus: status,
+      exitedAt: timestampFromNs(atNs),
     });
-    task.state = { kind: 'ended', exit };
-    await bundles.remove(task);
-    log.warn(
-      { ns: namespace, container: id, pid: exit.pid, exit_status: exit.status },
-      'shim died; its container was ended',
-    );
+    task.state = { kind: 'ended', exit: { pid, status, atNs } };
+    if (exit !== undefined) await bundles.remove(task);
+    log.warn({ ns: namespace, container: id, pid, exit_status: status }, 'shim died; its container was ended');
   }
 
-  /** Ends what a dead shim left. When even that fails the exit status is 255: nobody knows. */
-  async cleanUp(name: TaskName): Promise<Remains> {
-    const { launcher, log } = this.components;
-    try {
-      return await launcher.cleanUp(this.shimRequest(name));
-    } catch (err) {
-      log.error(
-        { ns: name.namespace, container: name.id, err: messageOf(err) },
-        'cleaning up after a dead shim failed',
-      );
-      return { pid: 0, exitStatus: 255, exitedAtNs: BigInt(Date.now()) * 1_000_000n };
+  /**
+   * The shim has no task. When one ended there its Delete was cut off: it stays, STOPPED, for Delete to be repeated. Else
+   * its Create was cut off, and nothing stays.
+   */
+  async conclude(task: Task, shim: ProcessIdentity | undefined): Promise<void> {
+    const { bundles, timeouts } = this.components;
+    if (await bundles.hasExit(task)) {
+      if (shim !== undefined && killProcess(shim)) await processGone(shim, timeouts.shimShutdownMs);
+      await this.bury(task);
+      return;
     }
+    await this.discard(task, shim);
+    await this.forget(task);
   }
 
-  /** Ends a shim that must not be there, with its container, and removes its bundle. */
+  /** Ends what a dead shim left, and says how the container ended. Throws when something does not end. */
+  async cleanUp(name: TaskName): Promise<TaskExit> {
+    const { pid, exitStatus, exitedAtNs } = await this.components.launcher.cleanUp(this.shimRequest(name));
+    return { pid, status: exitStatus, atNs: exitedAtNs };
+  }
+
+  /**
+   * Ends a shim that must not be there, with its container, and removes its bundle. Throws when something does not end:
+   * the bundle stays then, for it is all that is known of what is left.
+   */
   async discard(name: TaskName, shim: ProcessIdentity | undefined): Promise<void> {
-    if (shim !== undefined && killProcess(shim)) await gone(shim, this.components.timeouts.shimShutdownMs);
-    if (await this.components.bundles.exists(name)) await this.cleanUp(name);
-    await this.components.bundles.remove(name);
+    const { bundles, timeouts } = this.components;
+    if (shim !== undefined && killProcess(shim)) await processGone(shim, timeouts.shimShutdownMs);
+    if (await bundles.hasLeftovers(name)) await this.cleanUp(name);
+    await bundles.remove(name);
   }
 
   shimRequest(name: TaskName): ShimRequest {
@@ -210,6 +224,20 @@ export class TaskManager {
     this.#closed = true;
     for (const timer of this.#redials) clearTimeout(timer);
     for (const task of this.#tasks.values()) if (task.state.kind === 'attached') task.state.shim.close();
+  }
+
+  /** How the container of a dead shim ended; undefined when that cannot be had after several tries. */
+  async #remains(task: Task): Promise<TaskExit | undefined> {
+    const { log } = this.components;
+    for (let attempt = 1; attempt <= cleanUpAttempts; attempt += 1) {
+      try {
+        return await this.cleanUp(task);
+      } catch (err) {
+        const fields = { ns: task.namespace, container: task.id, attempt, err: messageOf(err) };
+        log.error(fields, 'cleaning up after a dead shim failed');
+      }
+    }
+    return undefined;
   }
 
   /** The line to a shim broke: it is dead, or it is not and must be dialled again. */
@@ -239,76 +267,15 @@ export class TaskManager {
     }
     connection?.close();
     if (answer === 'no task') {
-      await this.discard(task, shim);
-      await this.forget(task);
+      await this.conclude(task, shim);
       return;
     }
     log.warn({ ns: task.namespace, container: task.id, shim_pid: shim.pid }, 'shim does not answer; trying again');
     if (!this.#closed) this.awaitShim(task);
-  }
-
-  async #deleteEnded(task: Task, exit: TaskExit): Promise<TaskExit> {
-    await this.forget(task);
-    await this.components.bundles.remove(task);
-    this.components.events.publish(task.namespace, '/tasks/delete', events.TaskDelete, {
-      containerId: task.id,
-      pid: exit.pid,
-      exitStatus: exit.status,
-      exitedAt: timestampFromNs(exit.atNs),
-    });
-    return exit;
-  }
-
-  /** Tells a shim without a container to end, and sees to it that it does. */
-  async #shutDown(task: Task, shim: ShimConnection): Promise<void> {
-    const { bundles, log, timeouts } = this.components;
-    const process = await bundles.readShim(task);
-    const closed = new Promise<void>((resolve) => {
-      shim.onClose(resolve);
-    });
-    try {
-      await shim.call('shutdown', { id: task.id }, { timeoutMs: timeouts.shimShutdownMs });
-    } catch (err) {
-      // The shim may be gone before its answer is.
-      if (!shim.closed) log.warn({ ns: task.namespace, container: task.id, err: messageOf(err) }, 'shim shutdown');
-    }
-    await Promise.race([closed, delay(timeouts.shimShutdownMs)]);
-    shim.close();
-    if (process !== undefined && !(await gone(process, 200)) && killProcess(process)) {
-      log.warn({ ns: task.namespace, container: task.id, shim_pid: process.pid }, 'shim did not end and was killed');
-    }
   }
 }
 
 /** The key of a task in the manager's maps; neither part can hold a slash. */
 function keyOf(namespace: string, id: string): string {
   return `${namespace}/${id}`;
-}
-
-/** Has the shim delete its task; one it does not know counts as deleted. */
-async function deleteInShim(task: Task, shim: ShimConnection): Promise<TaskExit> {
-  try {
-    const { pid, exitStatus, exitedAt } = await shim.call('delete', { id: task.id });
-    return { pid, status: exitStatus, atNs: exitedAt === undefined ? 0n : nsOf(exitedAt) };
-  } catch (err) {
-    if (codeOf(err) !== 'not found') throw err;
-    return { pid: 0, status: 0, atNs: 0n };
-  }
-}
-
-function nsOf({ seconds, nanos }: { readonly seconds: bigint; readonly nanos: number }): bigint {
-  return seconds * 1_000_000_000n + BigInt(nanos);
-}
-
-function delay(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
-/** Resolves to true when the process has ended, to false when it has not within the time. */
-async function gone(process: ProcessIdentity, timeoutMs: number): Promise<boolean> {
-  for (const end = Date.now() + timeoutMs; ;) {
-    if (!isAlive(process)) return true;
-    if (Date.now() > end) return false;
-    await delay(5);
-  }
 }

@@ -1,19 +1,26 @@
 /** The state of a task's process, from its shim or from what is known without one. */
 import { timestampFromNs, v1Types } from '@gantry/api';
-import type { PartialMessage } from '@gantry/api';
+import type { PartialMessage, taskV3 } from '@gantry/api';
+import { isCode } from '@gantry/errors';
 import type { Task } from './task.ts';
 
-/** Throws not found for a process nobody knows, deadline exceeded when the shim does not answer in time. */
+/** UNKNOWN when the shim does not answer in time. Throws not found for a process nobody knows. */
 export async function stateOf(task: Task, execId: string, timeoutMs: number): Promise<PartialMessage<v1Types.Process>> {
   const { id, record, state } = task;
   const { stdin, stdout, stderr, terminal } = record;
   const known = { containerId: id, id: execId === '' ? id : execId, stdin, stdout, stderr, terminal };
-  if (state.kind === 'unreachable') return { ...known, status: v1Types.Status.UNKNOWN };
-  if (state.kind === 'ended') {
-    const { pid, status, atNs } = state.exit;
+  if (task.exit !== undefined) {
+    const { pid, status, atNs } = task.exit;
     return { ...known, pid, status: v1Types.Status.STOPPED, exitStatus: status, exitedAt: timestampFromNs(atNs) };
   }
-  const shim = await task.shim().call('state', { id, execId }, { timeoutMs });
+  if (state.kind === 'unreachable') return { ...known, status: v1Types.Status.UNKNOWN };
+  let shim: taskV3.StateResponse;
+  try {
+    shim = await task.shim().call('state', { id, execId }, { timeoutMs });
+  } catch (err) {
+    if (!isCode(err, 'deadline exceeded') && !isCode(err, 'unavailable')) throw err;
+    return { ...known, status: v1Types.Status.UNKNOWN };
+  }
   return {
     containerId: id,
     id: execId === '' ? id : execId,

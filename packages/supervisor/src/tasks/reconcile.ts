@@ -4,12 +4,12 @@
  */
 import { messageOf } from '@gantry/errors';
 import { dial } from '../shims/dial.ts';
-import { findShims, isAlive } from '../shims/process-identity.ts';
+import { findShims, isAlive, killProcess } from '../shims/process-identity.ts';
 import type { ProcessIdentity } from '../shims/process-identity.ts';
 import type { TaskName } from './bundle.ts';
 import type { TaskManager } from './manager.ts';
 import { allTasks } from './record.ts';
-import type { TaskRecord } from './record.ts';
+import type { Task } from './task.ts';
 import { verdictOn } from './verdict.ts';
 import type { Observation } from './verdict.ts';
 
@@ -17,13 +17,16 @@ import type { Observation } from './verdict.ts';
 const dialLimit = 64;
 
 export interface Candidate extends TaskName {
-  readonly record: TaskRecord | undefined;
+  /** The task that its record was listed as; undefined when there is none. */
+  readonly task: Task | undefined;
   readonly shim: ProcessIdentity | undefined;
 }
 
 /** What the reconciler has found and not yet judged. */
 export interface Findings {
   readonly candidates: readonly Candidate[];
+  /** The shim sockets, by file name. */
+  readonly sockets: readonly string[];
 }
 
 /**
@@ -31,18 +34,29 @@ export interface Findings {
  * comes to be later is nobody's leftover.
  */
 export async function findTasks(manager: TaskManager): Promise<Findings> {
-  const candidates = await findCandidates(manager);
-  for (const candidate of candidates) {
-    if (candidate.record === undefined) continue;
-    const task = manager.add(candidate, candidate.record);
-    const { exit } = candidate.record;
-    task.state = exit === undefined ? { kind: 'unreachable' } : { kind: 'ended', exit };
+  const { bundles, store } = manager.components;
+  const found = new Map<string, Candidate>();
+  const keyOf = ({ namespace, id }: TaskName): string => `${namespace}/${id}`;
+  for (const { namespace, id, record } of allTasks(store)) {
+    const task = manager.add({ namespace, id }, record);
+    task.state = record.exit === undefined ? { kind: 'unreachable' } : { kind: 'ended', exit: record.exit };
+    found.set(keyOf(task), { namespace, id, task, shim: undefined });
   }
-  return { candidates };
+  for (const name of await bundles.list()) {
+    const known = found.get(keyOf(name));
+    found.set(keyOf(name), { ...name, task: known?.task, shim: await bundles.readShim(name) });
+  }
+  for (const { bundle, identity } of await findShims(bundles.dir)) {
+    const name = bundles.nameOf(bundle);
+    if (name === undefined) continue; // whoever chose that path, it is none of ours
+    const known = found.get(keyOf(name));
+    found.set(keyOf(name), { ...name, task: known?.task, shim: known?.shim ?? identity });
+  }
+  return { candidates: [...found.values()], sockets: await bundles.listSockets() };
 }
 
 /** Resolves when every candidate has its verdict carried out; each failure is logged and leaves the others alone. */
-export async function reconcileTasks(manager: TaskManager, { candidates }: Findings): Promise<void> {
+export async function reconcileTasks(manager: TaskManager, { candidates, sockets }: Findings): Promise<void> {
   const { bundles, log } = manager.components;
   const waiting = [...candidates];
   const worker = async (): Promise<void> => {
@@ -51,37 +65,24 @@ export async function reconcileTasks(manager: TaskManager, { candidates }: Findi
       try {
         await manager.exclusive(candidate, () => settle(manager, candidate));
       } catch (err) {
-        log.error({ ns: next.namespace, container: next.id, err: messageOf(err) }, 'reconciling a task');
+        log.error({ ns: candidate.namespace, container: candidate.id, err: messageOf(err) }, 'reconciling a task');
+        if (candidate.task?.state.kind === 'unreachable') manager.awaitShim(candidate.task);
       }
     }
   };
   await Promise.all(Array.from({ length: dialLimit }, worker));
-  await bundles.removeOtherSockets(manager.all());
-}
-
-/** Everything that is a task, half a task, or the remains of one. */
-async function findCandidates(manager: TaskManager): Promise<Candidate[]> {
-  const { bundles, store } = manager.components;
-  const found = new Map<string, Candidate>();
-  const keyOf = ({ namespace, id }: TaskName): string => `${namespace}/${id}`;
-  for (const { namespace, id, record } of allTasks(store)) {
-    found.set(keyOf({ namespace, id }), { namespace, id, record, shim: undefined });
-  }
-  for (const name of await bundles.list()) {
-    const known = found.get(keyOf(name));
-    found.set(keyOf(name), { ...name, record: known?.record, shim: await bundles.readShim(name) });
-  }
-  for (const { bundle, identity } of await findShims(bundles.dir)) {
-    const [namespace = '', id = ''] = bundle.slice(bundles.dir.length + 1).split('/');
-    const known = found.get(keyOf({ namespace, id }));
-    found.set(keyOf({ namespace, id }), { namespace, id, record: known?.record, shim: known?.shim ?? identity });
-  }
-  return [...found.values()];
+  await bundles.removeOtherSockets(sockets, () => manager.all());
 }
 
 async function settle(manager: TaskManager, candidate: Candidate): Promise<void> {
   const { bundles, log, timeouts } = manager.components;
-  const { namespace, id, record, shim } = candidate;
+  const { namespace, id, shim, task } = candidate;
+  // The API is served meanwhile: a task that was deleted, or made anew under this name, is not what was found.
+  if (manager.find(candidate) !== task) {
+    if (task === undefined && shim !== undefined) killProcess(shim);
+    return;
+  }
+  const record = task?.record;
   // A process that was found by its command line and is not noted yet is noted now: later it is known by that file.
   if (shim !== undefined && record !== undefined && (await bundles.exists(candidate))) {
     await bundles.writeShim(candidate, shim);
@@ -100,11 +101,10 @@ async function settle(manager: TaskManager, candidate: Candidate): Promise<void>
   if (verdict !== 'adopt') dialled?.connection?.close();
   if (verdict !== 'adopt' && verdict !== 'keep')
     log.warn({ ns: namespace, container: id, verdict, ...seen }, 'reconciling');
-  if (record === undefined) {
+  if (task === undefined) {
     await manager.discard(candidate, shim);
     return;
   }
-  const task = manager.get(namespace, id);
   switch (verdict) {
     case 'adopt':
       if (dialled?.connection !== undefined) manager.attach(task, dialled.connection);
@@ -114,6 +114,9 @@ async function settle(manager: TaskManager, candidate: Candidate): Promise<void>
       return;
     case 'bury':
       await manager.bury(task);
+      return;
+    case 'conclude':
+      await manager.conclude(task, shim);
       return;
     case 'keep':
       if (alive || seen.bundle) await manager.discard(candidate, shim);

@@ -24,10 +24,10 @@ export class Task {
   readonly namespace: string;
   readonly id: string;
   record: TaskRecord;
-  /** Set while Delete is under way: the shim's going is no news then. */
-  deleting = false;
+  /** Set when the shim has deleted its task: its going is no news then, and Delete can be repeated with the same answer. */
+  deleted: TaskExit | undefined;
   #state: TaskState = { kind: 'creating' };
-  #watchers: (() => void)[] = [];
+  readonly #watchers = new Set<() => void>();
 
   constructor(namespace: string, id: string, record: TaskRecord) {
     this.namespace = namespace;
@@ -41,19 +41,24 @@ export class Task {
 
   set state(state: TaskState) {
     this.#state = state;
-    const watchers = this.#watchers;
-    this.#watchers = [];
+    const watchers = [...this.#watchers];
+    this.#watchers.clear();
     for (const watcher of watchers) watcher();
+  }
+
+  /** How the task ended, when it is not the shim any more that knows. */
+  get exit(): TaskExit | undefined {
+    return this.#state.kind === 'ended' ? this.#state.exit : this.deleted;
   }
 
   /** The connection, for a call that needs the shim now. Throws not found or unavailable, saying why there is none. */
   shim(): ShimConnection {
     const { state } = this;
+    if (this.exit !== undefined && state.kind !== 'gone')
+      throw notFound('process already finished', { container: this.id });
     switch (state.kind) {
       case 'attached':
         return state.shim;
-      case 'ended':
-        throw notFound('process already finished', { container: this.id });
       case 'unreachable':
         throw unavailable(`task ${this.id}: its shim does not answer`, { container: this.id });
       default:
@@ -64,16 +69,20 @@ export class Task {
   /** Resolves at the next change of state; rejects when `signal` is aborted first. */
   changed(signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
-      const onAbort = (): void => reject(deadlineExceeded(`task ${this.id}: the caller gave up`));
+      const onChange = (): void => {
+        signal.removeEventListener('abort', onAbort);
+        resolve();
+      };
+      const onAbort = (): void => {
+        this.#watchers.delete(onChange);
+        reject(deadlineExceeded(`task ${this.id}: the caller gave up`));
+      };
       if (signal.aborted) {
         onAbort();
         return;
       }
       signal.addEventListener('abort', onAbort, { once: true });
-      this.#watchers.push(() => {
-        signal.removeEventListener('abort', onAbort);
-        resolve();
-      });
+      this.#watchers.add(onChange);
     });
   }
 }

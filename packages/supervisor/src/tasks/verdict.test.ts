@@ -6,7 +6,7 @@ const running: Observation = { record: 'live', bundle: true, shimAlive: true, an
 
 const table: readonly (readonly [string, Partial<Observation>, Verdict])[] = [
   ['a shim that has the task is adopted', {}, 'adopt'],
-  ['a shim without a task is discarded', { answer: 'no task' }, 'discard'],
+  ['a shim without a task has a create or a delete cut off', { answer: 'no task' }, 'conclude'],
   ['a silent shim that lives is awaited', { answer: 'silent' }, 'await'],
   ['a shim that does not listen yet is awaited', { answer: 'none' }, 'await'],
   ['a dead shim with a container is buried', { answer: 'none', shimAlive: false }, 'bury'],

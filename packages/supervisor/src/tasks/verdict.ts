@@ -5,7 +5,7 @@
  *   ────────  ──────  ────────────  ─────────────────  ──────────  ─────────────────────────────────────────────
  *   ended     any     any           any                any         keep: STOPPED until Delete; a shim left is ended
  *   live      yes     alive         with the task      –           adopt: it runs on as if nothing had happened
- *   live      yes     alive         without the task   –           discard: half made or half deleted
+ *   live      yes     alive         without the task   –           conclude: half made goes, half deleted is STOPPED
  *   live      yes     alive         not at all         –           await: listed as UNKNOWN, dialled again
  *   live      yes     dead          –                  made        bury: end what is left, keep its exit status
  *   live      yes     dead          –                  not made    discard: the create was cut off
@@ -26,13 +26,13 @@ export interface Observation {
   readonly containerMade: boolean;
 }
 
-export type Verdict = 'adopt' | 'await' | 'bury' | 'discard' | 'keep';
+export type Verdict = 'adopt' | 'await' | 'bury' | 'conclude' | 'discard' | 'keep';
 
 export function verdictOn(seen: Observation): Verdict {
   if (seen.record === 'ended') return 'keep';
   if (seen.record === 'none' || !seen.bundle) return 'discard';
   if (seen.answer === 'task') return 'adopt';
-  if (seen.answer === 'no task') return 'discard';
+  if (seen.answer === 'no task') return 'conclude';
   if (seen.shimAlive) return 'await';
   return seen.containerMade ? 'bury' : 'discard';
 }

@@ -16,7 +16,7 @@ export interface ProcessExit {
 export async function waitForExit(task: Task, execId: string, signal: AbortSignal): Promise<ProcessExit> {
   for (;;) {
     const { state } = task;
-    if (state.kind === 'ended') return { status: state.exit.status, atNs: state.exit.atNs };
+    if (task.exit !== undefined) return { status: task.exit.status, atNs: task.exit.atNs };
     if (state.kind === 'gone') throw notFound(`task ${task.id} not found`, { container: task.id });
     if (state.kind !== 'attached') {
       await task.changed(signal);

@@ -1,0 +1,103 @@
+/**
+ * Deleting a task, step by step, in the reverse order of its creation. The record goes last: whatever fails on the way,
+ * the task is still there, and deleting it again takes up where this left off and gives the same answer.
+ *
+ *   1 Delete in the shim   2 the shim's process   3 bundle and socket   4 record
+ */
+import { events, timestampFromNs, timestampToNs } from '@gantry/api';
+import { codeOf, messageOf, notFound } from '@gantry/errors';
+import { failpoint } from '../failpoints.ts';
+import type { ShimConnection } from '../shims/connection.ts';
+import { isAlive, killProcess } from '../shims/process-identity.ts';
+import type { ProcessIdentity } from '../shims/process-identity.ts';
+import type { TaskManager } from './manager.ts';
+import type { TaskExit } from './record.ts';
+import type { Task } from './task.ts';
+
+/** Resolves to how the task ended. Throws what the shim says when the task is not in a state to be deleted. */
+export async function deleteTask(manager: TaskManager, task: Task): Promise<TaskExit> {
+  const { bundles, events: publisher } = manager.components;
+  const { namespace, id, state } = task;
+  if (state.kind === 'gone') throw notFound(`task ${id} not found`, { container: id });
+  const ended = state.kind === 'ended';
+  const exit = task.exit ?? (await deleteInShim(manager, task, task.shim()));
+  task.deleted = exit;
+  await failpoint('task.delete.after-shim');
+  const shim = await bundles.readShim(task);
+  if (state.kind === 'attached') await shutDown(manager, task, state.shim, shim);
+  await failpoint('task.delete.after-shutdown');
+  await manager.discard(task, shim);
+  await failpoint('task.delete.after-bundle');
+  await manager.forget(task);
+  if (ended) {
+    publisher.publish(namespace, '/tasks/delete', events.TaskDelete, {
+      containerId: id,
+      pid: exit.pid,
+      exitStatus: exit.status,
+      exitedAt: timestampFromNs(exit.atNs),
+    });
+  }
+  await failpoint('task.delete.after-record');
+  return exit;
+}
+
+/** Has the shim delete its task. One that does not know it has deleted it before: what it left says how it ended. */
+async function deleteInShim(manager: TaskManager, task: Task, shim: ShimConnection): Promise<TaskExit> {
+  const { timeouts } = manager.components;
+  try {
+    const { pid, exitStatus, exitedAt } = await shim.call(
+      'delete',
+      { id: task.id },
+      { timeoutMs: timeouts.taskDeleteMs },
+    );
+    return { pid, status: exitStatus, atNs: exitedAt === undefined ? 0n : timestampToNs(exitedAt) };
+  } catch (err) {
+    if (codeOf(err) !== 'not found') throw err;
+    return manager.cleanUp(task);
+  }
+}
+
+/** Tells a shim without a container to end, and sees to it that it does. Never rejects. */
+async function shutDown(
+  manager: TaskManager,
+  task: Task,
+  shim: ShimConnection,
+  process: ProcessIdentity | undefined,
+): Promise<void> {
+  const { log, timeouts } = manager.components;
+  const fields = { ns: task.namespace, container: task.id, shim_pid: process?.pid };
+  const closed = new Promise<void>((resolve) => {
+    shim.onClose(resolve);
+  });
+  try {
+    await shim.call('shutdown', { id: task.id }, { timeoutMs: timeouts.shimShutdownMs });
+  } catch (err) {
+    // The shim may be gone before its answer is.
+    if (!shim.closed) log.warn({ ...fields, err: messageOf(err) }, 'shim shutdown');
+  }
+  await within(closed, timeouts.shimShutdownMs);
+  shim.close();
+  if (process !== undefined && !(await processGone(process, 200)) && killProcess(process)) {
+    log.warn(fields, 'shim did not end and was killed');
+  }
+}
+
+/** Resolves when `promise` does, or when the time is over. */
+function within(promise: Promise<void>, timeoutMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, timeoutMs);
+    void promise.then(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
+
+/** Resolves to true when the process has ended, to false when it has not within the time. */
+export async function processGone(process: ProcessIdentity, timeoutMs: number): Promise<boolean> {
+  for (const end = Date.now() + timeoutMs; ;) {
+    if (!isAlive(process)) return true;
+    if (Date.now() > end) return false;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
