@@ -87,6 +87,8 @@ export class GarbageCollector {
   /** Not before this (milliseconds of the monotonic clock) does a scheduled run begin. */
   #restUntilMs = 0;
   #averageMs = minimumRunMs;
+  /** How long the run under way has held up others: what counts against the pause threshold. */
+  #pausedMs = 0;
   #closed = false;
 
   constructor(components: GarbageCollectorComponents) {
@@ -156,6 +158,7 @@ export class GarbageCollector {
   async #collect(): Promise<GcStats> {
     const { log } = this.#components;
     const startedMs = performance.now();
+    this.#pausedMs = 0;
     const marked = await this.#markInSlices();
     const errors: unknown[] = [...marked.errors];
     const sweeps: Swept[] = [];
@@ -176,7 +179,7 @@ export class GarbageCollector {
     }
     const blobs = await this.#removeBlobs(errors);
     const durationMs = performance.now() - startedMs;
-    this.#rest(durationMs, marked.nextExpiryMs);
+    this.#rest(this.#pausedMs, marked.nextExpiryMs);
     const { objects } = marked;
     const stats = { objects, ...counts, blobs, errors: errors.length, durationMs: Math.round(durationMs) };
     const [first] = errors;
@@ -200,8 +203,11 @@ export class GarbageCollector {
   async #sweepNamespace(namespace: string): Promise<Swept> {
     const { store, content, snapshots, events } = this.#components;
     const swept = await store.transact((tx) => {
+      const startedMs = performance.now();
       const { garbage } = finish(mark(tx, Date.now(), namespace));
-      return sweep(tx, garbage, { content, snapshots });
+      const result = sweep(tx, garbage, { content, snapshots });
+      this.#pausedMs += performance.now() - startedMs;
+      return result;
     });
     announce(events, swept);
     return swept;
@@ -238,9 +244,9 @@ export class GarbageCollector {
   }
 
   /** Plans the pause after a run, and the run that the next expiry needs. */
-  #rest(durationMs: number, nextExpiryMs: number | undefined): void {
+  #rest(pausedMs: number, nextExpiryMs: number | undefined): void {
     const { pauseThreshold } = this.config;
-    this.#averageMs = Math.max(minimumRunMs, (this.#averageMs + durationMs) / 2);
+    this.#averageMs = Math.max(minimumRunMs, (this.#averageMs + pausedMs) / 2);
     const share = Math.min(Math.max(pauseThreshold, 0.001), 0.5);
     this.#restUntilMs = performance.now() + this.#averageMs / share - this.#averageMs;
     if (nextExpiryMs === undefined) return;
