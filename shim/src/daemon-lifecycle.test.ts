@@ -15,7 +15,7 @@ const SIGTERM = 15;
 const SIGKILL = 9;
 const sleeper = ['/bin/sh', '-c', 'trap "exit 7" TERM; while true; do sleep 0.05; done'];
 
-t.test('a container lives from create to delete, and every step is announced in order', options, async (t) => {
+t.test('a container lives from create to delete, and every step is announced in order', { ...options }, async (t) => {
   const shim = await place.start({ args: ['/bin/sh', '-c', 'exit 3'] });
   const pid = await shim.create();
   const created = await shim.state();
@@ -42,7 +42,7 @@ t.test('a container lives from create to delete, and every step is announced in 
   t.notOk(existsSync(shim.socket));
 });
 
-t.test('exit codes and signals are reported as a shell would', options, async (t) => {
+t.test('exit codes and signals are reported as a shell would', { ...options }, async (t) => {
   const endings: [string[], number][] = [
     [['/bin/true'], 0],
     [['/bin/false'], 1],
@@ -68,7 +68,7 @@ t.test('exit codes and signals are reported as a shell would', options, async (t
   }
 });
 
-t.test('execs run beside init and are announced before it', options, async (t) => {
+t.test('execs run beside init and are announced before it', { ...options }, async (t) => {
   const shim = await place.start({ args: sleeper });
   const pid = await shim.run();
   const stdio = shim.fifos('e1');
@@ -111,7 +111,7 @@ t.test('execs run beside init and are announced before it', options, async (t) =
   ]);
 });
 
-t.test('an exec that cannot be executed says so, and the container goes on', options, async (t) => {
+t.test('an exec that cannot be executed says so, and the container goes on', { ...options }, async (t) => {
   const shim = await place.start({ args: sleeper });
   await shim.run();
   await shim.exec('bad', ['/no/such/program']);
@@ -123,7 +123,7 @@ t.test('an exec that cannot be executed says so, and the container goes on', opt
   t.equal(await shim.finish(), 0);
 });
 
-t.test('a paused container stands still, refuses execs, and goes on', options, async (t) => {
+t.test('a paused container stands still, refuses execs, and goes on', { ...options }, async (t) => {
   const shim = await place.start({ args: sleeper });
   await shim.run();
   await t.rejects(shim.resume(), { message: 'cannot resume a running process' });
@@ -141,7 +141,7 @@ t.test('a paused container stands still, refuses execs, and goes on', options, a
   t.same(shim.supervisor.order, ['create', 'start', 'paused', 'resumed', 'paused', `exit:${shim.id}`, 'delete']);
 });
 
-t.test('pids, stats and update', options, async (t) => {
+t.test('pids, stats and update', { ...options }, async (t) => {
   const shim = await place.start({ args: ['/bin/sleep', '1000'], memoryLimitBytes: 64 << 20 });
   const pid = await shim.run();
   await shim.exec('e1', ['/bin/sleep', '1000']);
@@ -165,7 +165,7 @@ function memoryLimit(stats: { typeUrl: string; value: Uint8Array } | undefined):
   return unpackAny(cgroupsV2.Metrics, stats).memory?.usageLimit;
 }
 
-t.test('a container that is killed for memory says so', options, async (t) => {
+t.test('a container that is killed for memory says so', { ...options }, async (t) => {
   const shim = await place.start({ args: ['/bin/sh', '-c', 'tail /dev/zero'], memoryLimitBytes: 16 << 20 });
   await shim.run();
   const { exitStatus } = await shim.wait();
@@ -176,7 +176,7 @@ t.test('a container that is killed for memory says so', options, async (t) => {
   t.equal(await shim.finish(), 0);
 });
 
-t.test('without a pid namespace of its own nothing outlives init', options, async (t) => {
+t.test('without a pid namespace of its own nothing outlives init', { ...options }, async (t) => {
   const shim = await place.start({
     args: ['/bin/sh', '-c', 'sleep 1000 & sleep 0.2'],
     namespaces: ['mount', 'ipc', 'uts', 'network'],
@@ -190,7 +190,7 @@ t.test('without a pid namespace of its own nothing outlives init', options, asyn
   t.same(shim.supervisor.order.slice(-3), ['exit:e1', `exit:${shim.id}`, 'delete']);
 });
 
-t.test('a container that was never started is deleted with status 0 and no exit event', options, async (t) => {
+t.test('a container that was never started is deleted with status 0 and no exit event', { ...options }, async (t) => {
   const shim = await place.start({ args: ['/bin/true'] });
   await shim.create();
   t.equal((await shim.delete()).exitStatus, 0);
@@ -200,7 +200,7 @@ t.test('a container that was never started is deleted with status 0 and no exit 
   t.equal(await shim.exited, 0);
 });
 
-t.test('a container that is killed before it was started reports that', options, async (t) => {
+t.test('a container that is killed before it was started reports that', { ...options }, async (t) => {
   const shim = await place.start({ args: ['/bin/true'] });
   await shim.create();
   await shim.kill(SIGKILL);
@@ -211,7 +211,7 @@ t.test('a container that is killed before it was started reports that', options,
   t.equal(await shim.exited, 0);
 });
 
-t.test('nothing is left: no process, no cgroup, no mount, no socket', options, async (t) => {
+t.test('nothing is left: no process, no cgroup, no mount, no socket', { ...options }, async (t) => {
   await place.endAll();
   t.same(place.leaks(), []);
 });

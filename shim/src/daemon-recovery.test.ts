@@ -15,7 +15,7 @@ const SIGTERM = 15;
 const SIGKILL = 9;
 const sleeper = ['/bin/sh', '-c', 'trap "exit 7" TERM; while true; do sleep 0.05; done'];
 
-t.test('a create that fails leaves nothing, and may be repeated', options, async (t) => {
+t.test('a create that fails leaves nothing, and may be repeated', { ...options }, async (t) => {
   const shim = await place.start({ args: ['/no/such/program'] });
   await t.rejects(shim.run({ stdin: '', stdout: '/no/such/fifo', stderr: '' }), {
     message: /opening stdout "\/no\/such\/fifo"/,
@@ -35,7 +35,7 @@ t.test('a create that fails leaves nothing, and may be repeated', options, async
   t.equal(await shim.exited, 0);
 });
 
-t.test('what a supervisor gets wrong is answered with a sentence', options, async (t) => {
+t.test('what a supervisor gets wrong is answered with a sentence', { ...options }, async (t) => {
   const shim = await place.start({ args: sleeper });
   await t.rejects(shim.begin(), { code: 'not found', message: 'container not created' });
   await shim.run();
@@ -58,14 +58,14 @@ t.test('what a supervisor gets wrong is answered with a sentence', options, asyn
   t.equal(await shim.finish(), 0);
 });
 
-t.test('a shim without a container ends on SIGTERM', options, async (t) => {
+t.test('a shim without a container ends on SIGTERM', { ...options }, async (t) => {
   const shim = await place.start({ args: ['/bin/true'] });
   shim.child.kill('SIGTERM');
   t.equal(await shim.exited, 0);
   t.notOk(existsSync(shim.socket));
 });
 
-t.test('what happens while the supervisor is away is announced when it is back', options, async (t) => {
+t.test('what happens while the supervisor is away is announced when it is back', { ...options }, async (t) => {
   const shim = await place.start({ args: sleeper });
   const pid = await shim.run();
   await shim.supervisor.until('start');
@@ -86,7 +86,7 @@ t.test('what happens while the supervisor is away is announced when it is back',
   t.equal(await shim.finish(), 0);
 });
 
-t.test('when the shim is killed, the delete action ends and removes what it has left', options, async (t) => {
+t.test('when the shim is killed, the delete action ends and removes what it has left', { ...options }, async (t) => {
   const shim = await place.start({ args: sleeper });
   const pid = await shim.run();
   await shim.exec('e1', ['/bin/sleep', '1000']);
@@ -100,7 +100,7 @@ t.test('when the shim is killed, the delete action ends and removes what it has 
   unlinkSync(shim.socket);
 });
 
-t.test('the delete action reports the exit that the shim had recorded', options, async (t) => {
+t.test('the delete action reports the exit that the shim had recorded', { ...options }, async (t) => {
   const shim = await place.start({ args: ['/bin/sh', '-c', 'exit 9'] });
   const pid = await shim.run();
   await shim.wait();
@@ -110,7 +110,7 @@ t.test('the delete action reports the exit that the shim had recorded', options,
   unlinkSync(shim.socket);
 });
 
-t.test('descriptors and memory do not grow with execs', options, async (t) => {
+t.test('descriptors and memory do not grow with execs', { ...options }, async (t) => {
   const shim = await place.start({ args: sleeper });
   await shim.run();
   const descriptors = (): number => readdirSync(`/proc/${shim.child.pid}/fd`).length;
@@ -137,7 +137,7 @@ t.test('descriptors and memory do not grow with execs', options, async (t) => {
   t.equal(await shim.finish(), 0);
 });
 
-t.test('nothing is left: no process, no cgroup, no mount, no socket', options, async (t) => {
+t.test('nothing is left: no process, no cgroup, no mount, no socket', { ...options }, async (t) => {
   await place.endAll();
   t.same(place.leaks(), []);
 });
