@@ -13,13 +13,28 @@ const notLoaded = new Set(['typescript', 'tshy', '@tapjs/run', '@tapjs/reporter'
 /** Of a package, what no program loads. */
 const unneeded = /(\.d\.[cm]?ts|\.map|\.md|\.[cm]?ts)$/;
 
+/** Programs of other projects that tests compare with or drive, where this machine has them. */
+const peerPrograms = ['/usr/sbin/runc', '/usr/bin/ctr'];
+
 /** Libraries that are opened by name while the product runs. */
 const openedByName = ['libseccomp.so.2'];
 
-/** Writes the archive and returns its size. `files` are tests relative to the checkout. */
+/** Writes the archive and returns its size. `files` are tests relative to the checkout, with a pattern for their names. */
 export function writeImage(path, { checkout, here, kernel, files }) {
   const archive = new CpioWriter(path);
-  for (const directory of ['proc', 'sys', 'dev', 'tmp', 'run', 'root', 'mnt', 'etc', 'var/lib', 'usr/bin']) {
+  for (const directory of [
+    'proc',
+    'sys',
+    'dev',
+    'tmp',
+    'run',
+    'root',
+    'mnt',
+    'etc',
+    'var/lib',
+    'usr/bin',
+    'usr/sbin',
+  ]) {
     archive.directory(directory);
   }
   addPrograms(archive);
@@ -35,11 +50,16 @@ export function writeImage(path, { checkout, here, kernel, files }) {
   for (const name of packageClosure(checkout, workspaces)) {
     addPackage(archive, checkout, name, nativeFiles);
   }
-  addLibraries(archive, [process.execPath, ...nativeFiles]);
+  const present = peerPrograms.filter((program) => existsSync(program));
+  for (const program of present) archive.copy(program, program, 0o755);
+  addLibraries(archive, [process.execPath, ...present, ...nativeFiles]);
   addModule(archive, kernel.modules, 'overlay');
   archive.copy('init', join(here, 'init'), 0o755);
   archive.copy('vm/guest.mjs', join(here, 'guest.mjs'));
-  archive.file('vm/tests.json', JSON.stringify(files.map((file) => join(guestCheckout, file))));
+  archive.file(
+    'vm/tests.json',
+    JSON.stringify(files.map(({ file, grep }) => ({ file: join(guestCheckout, file), grep }))),
+  );
   archive.file('etc/passwd', 'root:x:0:0:root:/root:/bin/sh\n');
   archive.file('etc/group', 'root:x:0:\n');
   return archive.close();

@@ -2,8 +2,8 @@
 // plain node, passes their TAP on and ends with their verdict.
 //
 // usage: node test/vm/run-vm.mjs [--timeout SECONDS] [TEST_FILE …]
-//   TEST_FILE   compiled tests, relative to the checkout; by default the control groups' and test/dist/vm's
-//   --timeout   for the whole machine, boot included; 300 by default
+//   TEST_FILE   compiled tests; FILE#REGEXP: of its tests those whose name matches; by default what README.md lists
+//   --timeout   for the whole machine, boot included; 420 by default
 //
 // exit status: 0 all passed · 1 a test failed, or the machine did not finish · 77 the machine cannot be started here
 //
@@ -29,22 +29,36 @@ const summary = /^vm: (\d+) files?, (\d+) failed$/m;
 
 function parseArguments(args) {
   const files = [];
-  let timeoutSeconds = 300;
+  let timeoutSeconds = 420;
   for (let i = 0; i < args.length; i++) {
     if (args[i] === '--timeout') timeoutSeconds = Number(args[++i]);
-    else files.push(relative(checkout, resolve(args[i])));
+    else files.push(testOf(args[i]));
   }
   if (!(timeoutSeconds > 0)) throw new Error('--timeout needs a number of seconds');
   return { files: files.length > 0 ? files : defaultTests(), timeoutSeconds };
 }
 
-/** What behaves differently on a v2 host: the control groups, and whatever test/src/vm holds. */
+/** `FILE` or `FILE#REGEXP`. */
+function testOf(argument) {
+  const [path, ...pattern] = argument.split('#');
+  const file = relative(checkout, resolve(path));
+  return pattern.length === 0 ? { file } : { file, grep: pattern.join('#') };
+}
+
+/** What behaves differently on a v2 host: the control groups, what test/src/vm holds, the runtime's and the shim's part. */
 function defaultTests() {
   const own = 'test/dist/vm';
   const compiled = existsSync(join(checkout, own)) ? readdirSync(join(checkout, own)) : [];
   return [
-    'packages/cgroups/dist/cgroup.test.js',
-    ...compiled.filter((file) => file.endsWith('.test.js')).map((file) => `${own}/${file}`),
+    { file: 'packages/cgroups/dist/cgroup.test.js' },
+    ...compiled.filter((file) => file.endsWith('.test.js')).map((file) => ({ file: `${own}/${file}` })),
+    { file: 'runtime/dist/real-container.test.js', grep: 'cgroup mount|under runc' },
+    {
+      file: 'runtime/dist/lifecycle.test.js',
+      grep: 'exec joins|pause|memory limit|pids are limited|init has left behind|dead shim',
+    },
+    { file: 'shim/dist/daemon-recovery.test.js', grep: 'when the shim is killed|nothing is left' },
+    { file: 'shim/dist/daemon-lifecycle.test.js', grep: 'pause|memory|metrics|stats|update|nothing is left' },
   ];
 }
 
@@ -84,7 +98,7 @@ function boot(kernel, image, timeoutSeconds) {
 
 async function main() {
   const { files, timeoutSeconds } = parseArguments(process.argv.slice(2));
-  const absent = files.filter((file) => !existsSync(join(checkout, file)));
+  const absent = files.map(({ file }) => file).filter((file) => !existsSync(join(checkout, file)));
   if (absent.length > 0) throw new Error(`not there (is it built?): ${absent.join(', ')}`);
   if (spawnSync('qemu-system-x86_64', ['--version']).error !== undefined) {
     console.error('vm: qemu-system-x86_64 is missing (Debian package qemu-system-x86)');
