@@ -110,11 +110,8 @@ t.test('ctr run gives the same container', { skip, timeout: 300_000 }, async (t)
     await same(['run', '--rm', '-t', imageName, 'c', 'sh'], {
       terminal: true,
       input: 'echo typed $((6*7))\nexit 5\n',
-      normalize: (text) =>
-        text
-          .replaceAll('\r', '')
-          .match(/typed 42|exit 5/g)
-          ?.join() ?? text,
+      // What is typed before the shell reads is echoed by one terminal or by two, as it happens.
+      normalize: (text) => /typed 42/.exec(text)?.[0] ?? text,
     });
   });
 
