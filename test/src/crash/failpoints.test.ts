@@ -19,12 +19,6 @@ const inCreate = ['after-intent', 'after-bundle', 'after-launch', 'after-shim-pi
 const inDelete = ['after-shim', 'after-shutdown', 'after-bundle', 'after-record'].map((name) => `task.delete.${name}`);
 const inBury = ['task.bury.after-cleanup', 'task.bury.after-record'];
 
-async function removeAll(box: Box): Promise<void> {
-  for (const id of (await box.tasks()).keys()) await box.ctr(['tasks', 'rm', '-f', id]);
-  const { stdout } = await box.ctr(['containers', 'ls', '-q']);
-  for (const id of stdout.trim().split('\n').filter(Boolean)) await box.ctr(['containers', 'rm', id]);
-}
-
 /** Starts gantryd again without failpoints; resolves to how long the API took to answer, in milliseconds. */
 async function restart(box: Box, env: Readonly<Record<string, string>> = {}): Promise<number> {
   const started = Date.now();
@@ -62,7 +56,7 @@ t.test('failpoints', { skip, timeout: 230_000 }, async (t) => {
       const again = await box.ctr(['tasks', 'start', '-d', 'c']);
       t.equal(again.code, 0, again.stderr);
       t.equal((await box.tasks()).get('c')?.status, 'RUNNING');
-      await removeAll(box);
+      await box.removeAll();
       t.same(await box.remains(), []);
     });
 
@@ -75,7 +69,7 @@ t.test('failpoints', { skip, timeout: 230_000 }, async (t) => {
       t.same(await box.remains(), []);
       const again = await box.ctr(['tasks', 'start', '-d', 'c']);
       t.equal(again.code, 0, again.stderr);
-      await removeAll(box);
+      await box.removeAll();
       t.same(await box.remains(), []);
     });
   }
@@ -89,7 +83,7 @@ t.test('failpoints', { skip, timeout: 230_000 }, async (t) => {
     await until('the task to be known', async () => (await box.tasks()).get('c')?.status === 'RUNNING');
     const exec = await box.ctr(['tasks', 'exec', '--exec-id', 'x', 'c', 'echo', 'here']);
     t.equal(exec.stdout, 'here\n', exec.stderr);
-    await removeAll(box);
+    await box.removeAll();
     t.same(await box.remains(), []);
   });
 
@@ -114,7 +108,7 @@ t.test('failpoints', { skip, timeout: 230_000 }, async (t) => {
         t.match(again.stderr, kept || remembered ? /exit code 42\b/ : /not found/);
         await nothingLeft();
         t.same(await box.remains(), []);
-        await removeAll(box);
+        await box.removeAll();
       });
     }
   }
@@ -133,7 +127,7 @@ t.test('failpoints', { skip, timeout: 230_000 }, async (t) => {
         await until('the task to be stopped', async () => (await box.tasks()).get('c')?.status === 'STOPPED');
         t.notOk(existsSync(`/proc/${pid}/root/bin`), 'init is gone');
         t.match((await box.ctr(['tasks', 'rm', 'c'])).stderr, /exit code 137\b/);
-        await removeAll(box);
+        await box.removeAll();
         t.same(await box.remains(), []);
       });
     }

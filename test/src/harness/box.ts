@@ -54,8 +54,16 @@ export class Box {
     return [...tasks, ...bundles, ...list(path.join(this.daemon.state, 's')).map((name) => `socket ${name}`)];
   }
 
-  /** Stops gantryd and checks that the run left nothing on the host. */
+  /** Removes every task and container, whatever state they are in. */
+  async removeAll(): Promise<void> {
+    for (const id of (await this.tasks()).keys()) await this.ctr(['tasks', 'rm', '-f', id]);
+    const { stdout } = await this.ctr(['containers', 'ls', '-q']);
+    for (const id of stdout.trim().split('\n').filter(Boolean)) await this.ctr(['containers', 'rm', id]);
+  }
+
+  /** Removes what a failure left behind, stops gantryd, and checks that the run left nothing on the host. */
   async end(test: Pick<typeof t, 'same'>): Promise<void> {
+    await this.removeAll();
     await this.daemon.stop();
     test.same(leaks(this.#before, [this.dir, this.namespace]), [], 'nothing is left on the host');
     removeScratch(this.dir);

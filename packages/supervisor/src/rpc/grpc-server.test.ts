@@ -1,0 +1,162 @@
+import t from 'tap';
+import { mkdtempSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import { Client, credentials, Metadata } from '@grpc/grpc-js';
+import type { ServiceError } from '@grpc/grpc-js';
+import {
+  content,
+  eventsService,
+  grpcServiceDefinition,
+  leases,
+  packAny,
+  events,
+  timestampNow,
+  version,
+} from '@gantry/api';
+import type { ServiceType } from '@gantry/api';
+import { alreadyExists } from '@gantry/errors';
+import { EventExchange } from '../events/exchange.ts';
+import { eventsService as eventsBinding } from '../services/events.ts';
+import { close, grpcServer, listen } from './grpc-server.ts';
+import { bind } from './handlers.ts';
+import type { Binding } from './handlers.ts';
+
+type Teardown = Pick<typeof t, 'teardown'>;
+
+/** A server with these services and a client of it; both go with the test. */
+async function serve(t: Teardown, ...bindings: readonly Binding[]): Promise<Client> {
+  const dir = mkdtempSync('/tmp/gantry-grpc-');
+  const server = grpcServer(bindings, () => undefined);
+  await listen(server, path.join(dir, 's'));
+  const client = new Client(`unix:${path.join(dir, 's')}`, credentials.createInsecure(), {
+    'grpc.max_send_message_length': -1,
+  });
+  t.teardown(async () => {
+    client.close();
+    await close(server, 100);
+    rmSync(dir, { recursive: true });
+  });
+  return client;
+}
+
+/** What grpc-js needs to know of a method. */
+function methodOf(service: ServiceType, name: string) {
+  const definition = grpcServiceDefinition(service)[name];
+  if (definition === undefined) throw new Error(`no method ${name}`);
+  return {
+    path: definition.path,
+    encode: (value: unknown) => Buffer.from(definition.requestSerialize(value as object)),
+    decode: (bytes: Buffer): unknown => definition.responseDeserialize(bytes),
+  };
+}
+
+/** A unary call; resolves to the answer or to the failure. `begun` gets the call. */
+function ask(
+  client: Client,
+  service: ServiceType,
+  name: string,
+  request: object,
+  options: { readonly timeoutMs?: number; readonly begun?: (call: { cancel(): void }) => void } = {},
+): Promise<{ readonly code: number; readonly details: string }> {
+  const { path: where, encode, decode } = methodOf(service, name);
+  return new Promise((resolve) => {
+    const call = client.makeUnaryRequest(
+      where,
+      encode,
+      decode,
+      request,
+      new Metadata(),
+      { deadline: Date.now() + (options.timeoutMs ?? 10_000) },
+      (err: ServiceError | null) =>
+        resolve(err === null ? { code: 0, details: '' } : { code: err.code, details: err.details }),
+    );
+    options.begun?.(call);
+  });
+}
+
+t.test('a method without a handler is unimplemented', async (t) => {
+  const client = await serve(t, bind(leases.LeasesService, {}));
+  const failure = await ask(client, leases.LeasesService, 'list', leases.ListRequest.create({}));
+  t.match(failure, { code: 12, details: /List of containerd\.services\.leases\.v1\.Leases/ });
+});
+
+t.test('a deadline and a cancellation reach the handler', async (t) => {
+  for (const how of ['deadline', 'cancel'] as const) {
+    let aborted: () => void = () => undefined;
+    const wasAborted = new Promise<void>((resolve) => (aborted = resolve));
+    let begin: () => void = () => undefined;
+    const began = new Promise<void>((resolve) => (begin = resolve));
+    const service = bind(version.VersionService, {
+      version: (_request, { signal }) =>
+        new Promise(() => {
+          signal.addEventListener('abort', aborted);
+          begin();
+        }),
+    });
+    const client = await serve(t, service);
+    const failure = ask(
+      client,
+      version.VersionService,
+      'version',
+      {},
+      how === 'deadline' ? { timeoutMs: 200 } : { begun: (call) => void began.then(() => call.cancel()) },
+    );
+    t.equal((await failure).code, how === 'deadline' ? 4 : 1, how);
+    await wasAborted;
+  }
+});
+
+t.test('a message above the limit is refused in both directions, and the connection lives on', async (t) => {
+  const service = bind(leases.LeasesService, {
+    create: ({ id }) => ({ lease: { id: id === 'grow' ? 'x'.repeat(17 * 1024 * 1024) : 'small' } }),
+  });
+  const client = await serve(t, service);
+  const create = (id: string) => ask(client, leases.LeasesService, 'create', leases.CreateRequest.create({ id }));
+  t.equal((await create('x'.repeat(17 * 1024 * 1024))).code, 8);
+  t.equal((await create('grow')).code, 8);
+  t.equal((await create('fine')).code, 0);
+});
+
+t.test('a bidirectional stream that fails between messages ends with its status', async (t) => {
+  const service = bind(content.ContentService, {
+    async *write(requests) {
+      for await (const request of requests) {
+        if (request.ref === 'taken') throw alreadyExists('content x');
+        yield { offset: 1n };
+      }
+    },
+  });
+  const client = await serve(t, service);
+  const { path: where, encode, decode } = methodOf(content.ContentService, 'write');
+  const call = client.makeBidiStreamRequest(where, encode, decode, new Metadata());
+  let answers = 0;
+  call.on('data', () => (answers += 1));
+  const failure = new Promise<ServiceError>((resolve) => call.on('error', (err: ServiceError) => resolve(err)));
+  call.write(content.WriteContentRequest.create({ ref: 'free' }));
+  call.write(content.WriteContentRequest.create({ ref: 'taken' }));
+  t.match(await failure, { code: 6, details: /content x/ });
+  t.equal(answers, 1);
+});
+
+t.test('a subscriber that did not read is told so when it reads again', async (t) => {
+  const exchange = new EventExchange({ queueLimit: 50 });
+  const client = await serve(t, eventsBinding({ exchange }));
+  const { path: where, encode, decode } = methodOf(eventsService.EventsService, 'subscribe');
+  const lazy = client.makeServerStreamRequest(
+    where,
+    encode,
+    decode,
+    eventsService.SubscribeRequest.create({}),
+    new Metadata(),
+  );
+  const failure = new Promise<ServiceError>((resolve) => lazy.on('error', (err: ServiceError) => resolve(err)));
+  while (exchange.subscriberCount === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  const event = packAny(events.TaskOOM, { containerId: 'x'.repeat(100_000) });
+  for (let sent = 0; exchange.subscriberCount > 0 && sent < 1000; sent += 1) {
+    exchange.forward({ timestamp: timestampNow(), namespace: 'n', topic: '/t', event });
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  t.equal(exchange.subscriberCount, 0, 'it was cut off');
+  lazy.on('data', () => undefined);
+  t.match(await failure, { code: 8, details: /fell 50 events behind/ });
+});
