@@ -1,5 +1,5 @@
 /** One gantryd with the busybox image in a namespace of its own, and the checks every test ends with. */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type t from 'tap';
 import type { CommandOptions, CommandResult } from './command.ts';
@@ -78,6 +78,17 @@ export function parentOf(pid: number): number {
 /** How many descriptors and threads a process has. */
 export function resourcesOf(pid: number): { readonly fds: number; readonly threads: number } {
   return { fds: list(`/proc/${pid}/fd`).length, threads: list(`/proc/${pid}/task`).length };
+}
+
+/** What the descriptors of a process are open on, for a message. */
+export function descriptorsOf(pid: number): string[] {
+  return list(`/proc/${pid}/fd`).map((fd) => {
+    try {
+      return `${fd}=${readlinkSync(`/proc/${pid}/fd/${fd}`)}`;
+    } catch {
+      return `${fd}=closed`;
+    }
+  });
 }
 
 function list(dir: string): string[] {
