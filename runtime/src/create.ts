@@ -1,8 +1,8 @@
 /** Create: from a bundle to a container whose init waits to be started. Parent's side; the child's is init/init.ts. */
 import { failedPrecondition, internal, wrap } from '@gantry/errors';
 import { openCgroup } from '@gantry/cgroups';
-import type { Cgroup } from '@gantry/cgroups';
-import { WNOHANG } from '@gantry/libc';
+import type { Cgroup, CgroupHierarchy } from '@gantry/cgroups';
+import { eventLoopDescriptors, WNOHANG } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
 import type { Process, Spec } from '@gantry/oci';
 import { Child, reapIntermediate } from './child.ts';
@@ -19,7 +19,7 @@ import { containerFlags, hasNew, planNamespaces } from './namespaces/plan.ts';
 import type { NamespacePlan } from './namespaces/plan.ts';
 import { hostId, writeMappings } from './namespaces/user-mappings.ts';
 import { planProcess } from './process/plan.ts';
-import { ownStdio } from './process/stdio.ts';
+import { ownStdio, withDescriptor } from './process/stdio.ts';
 import { planRootfs } from './rootfs/plan.ts';
 import { completeSetUp, startError } from './set-up.ts';
 import { removeState, writePid, writeState } from './state.ts';
@@ -37,11 +37,16 @@ const CLEAN_UP_TIMEOUT_MS = 5000;
  * exceeded after `timeoutMs`, and otherwise the error of the step that failed, worded as runc words it.
  */
 export function createContainer(sys: Syscalls, request: CreateRequest): Container {
+  return createIn(sys, hostCgroups(), request);
+}
+
+/** `createContainer` in given control group hierarchies. */
+export function createIn(sys: Syscalls, hierarchy: CgroupHierarchy, request: CreateRequest): Container {
   const process = validateCreate(request);
   const deadline = new Deadline(request.timeoutMs);
   const cleanUp = new CleanUp();
   try {
-    return createSteps(sys, request, process, deadline, cleanUp);
+    return createSteps(sys, hierarchy, request, process, deadline, cleanUp);
   } catch (err) {
     cleanUp.run();
     throw err;
@@ -50,6 +55,7 @@ export function createContainer(sys: Syscalls, request: CreateRequest): Containe
 
 function createSteps(
   sys: Syscalls,
+  hierarchy: CgroupHierarchy,
   request: CreateRequest,
   process: Process,
   deadline: Deadline,
@@ -61,15 +67,15 @@ function createSteps(
   const namespaces = planNamespaces(sys, spec, descriptors);
   // Empty or absent: below the runtime's own group.
   const groupPath = spec.linux?.cgroupsPath ?? '';
-  const cgroup = openCgroup(hostCgroups(), groupPath === '' ? id : groupPath);
-  const rootfs = planRootfs(sys, request, cgroup, descriptors);
+  const cgroup = openCgroup(hierarchy, groupPath === '' ? id : groupPath);
+  const rootfs = planRootfs(sys, request, hierarchy, cgroup, descriptors);
   const uid = hostId(spec.linux?.uidMappings, plan.uid) ?? plan.uid;
   if (!plan.terminal) ownStdio(sys, stdio, uid);
 
-  writeState(bundle, { id, pid: 0, startTime: '', cgroupPaths: cgroup.paths() });
-  cleanUp.add(() => removeState(bundle));
-  makeCgroup(cgroup, spec, cleanUp);
-  const cgroupFd = cgroup.cloneIntoFd();
+  const cgroupPaths = cgroup.paths();
+  writeState(sys, bundle, { id, pid: 0, startTime: '', cgroupPaths });
+  cleanUp.add(() => removeState(sys, bundle));
+  const cgroupFd = beginCgroup(cgroup, spec, cleanUp);
   if (cgroupFd !== undefined) descriptors.keep(cgroupFd);
 
   const { parentFd, childFd } = openChannel(sys);
@@ -85,7 +91,10 @@ function createSteps(
     stdio,
     cgroup,
     unifiedDone: cgroupFd !== undefined,
+    groupFollows: cgroup.mode !== 'unified',
     cgroupFirst: namespaces.newCgroup || rootfs.mounts.some(({ type }) => type.startsWith('cgroup')),
+    limitsByParent: namespaces.newUser || namespaces.user !== undefined,
+    keptDescriptors: withDescriptor(eventLoopDescriptors(), childFd),
     noNewKeyring: request.noNewKeyring ?? false,
     parentFd,
     childFd,
@@ -96,9 +105,25 @@ function createSteps(
     writeMappings(sys, child.pid, spec);
     channel.send('mapped');
   }
-  const console = completeSetUp(sys, { child, channel, deadline, plan, cleanUp, cgroup, last: 'created' });
-  writeState(bundle, { id, pid: child.pid, startTime: String(child.startTime), cgroupPaths: cgroup.paths() });
-  writePid(bundle, child.pid);
+  // What follows happens while the child mounts.
+  if (initPlan.groupFollows) {
+    finishCgroup(cgroup, spec);
+    channel.send('grouped');
+  }
+  writeState(sys, bundle, { id, pid: child.pid, startTime: String(child.startTime), cgroupPaths });
+  writePid(sys, bundle, child.pid);
+  const console = completeSetUp(sys, {
+    child,
+    channel,
+    deadline,
+    plan,
+    cleanUp,
+    cgroup,
+    limitsByParent: initPlan.limitsByParent,
+    // Nobody was in the group before.
+    killsBefore: 0,
+    last: 'created',
+  });
   return new LinuxContainer(sys, {
     id,
     bundle,
@@ -114,12 +139,19 @@ function createSteps(
   });
 }
 
-function makeCgroup(cgroup: Cgroup, spec: Spec, cleanUp: CleanUp): void {
-  if (cgroup.exists()) {
-    const members = cgroup.pids().length;
-    if (members > 0) throw failedPrecondition(`container's cgroup is not empty: ${members} process(es) found`);
-  }
+/**
+ * What of the group must be there before a process can be born into it: on v2 all of it, on v1 only the tracking
+ * directory, because the controllers' are joined later. Returns a descriptor of the birthplace.
+ */
+function beginCgroup(cgroup: Cgroup, spec: Spec, cleanUp: CleanUp): number | undefined {
+  const members = cgroup.pids().length;
+  if (members > 0) throw failedPrecondition(`container's cgroup is not empty: ${members} process(es) found`);
   cleanUp.add(() => cgroup.remove(CLEAN_UP_TIMEOUT_MS));
+  if (cgroup.mode === 'unified') finishCgroup(cgroup, spec);
+  return cgroup.birthplace();
+}
+
+function finishCgroup(cgroup: Cgroup, spec: Spec): void {
   cgroup.create();
   cgroup.apply(spec.linux?.resources ?? {});
 }

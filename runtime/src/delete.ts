@@ -16,7 +16,7 @@ const KILL_TIMEOUT_MS = 5000;
 export function destroyContainer(sys: Syscalls, { bundle, cgroup, channel, child }: ContainerParts): void {
   channel.close();
   emptyCgroup(cgroup);
-  removeState(bundle);
+  removeState(sys, bundle);
   sys.close(child.pidfd);
 }
 
@@ -30,11 +30,12 @@ export function deleteLeftovers(sys: Syscalls, bundle: string): void {
   if (state === undefined) return;
   killInit(sys, state);
   emptyCgroup(cgroupFromPaths(hostCgroups(), state.cgroupPaths));
-  removeState(bundle);
+  removeState(sys, bundle);
 }
 
 function emptyCgroup(cgroup: Cgroup): void {
-  if (cgroup.exists() && cgroup.pids().length > 0) cgroup.killAll(SIGKILL);
+  // A group that is gone has no processes.
+  if (cgroup.pids().length > 0) cgroup.killAll(SIGKILL);
   cgroup.remove(REMOVE_TIMEOUT_MS);
 }
 

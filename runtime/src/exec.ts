@@ -3,7 +3,7 @@ import { closeSync, constants, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { ownCgroupPaths } from '@gantry/cgroups';
 import { failedPrecondition, wrap } from '@gantry/errors';
-import { CLONE_NEWPID, isErrno, POLLIN } from '@gantry/libc';
+import { CLONE_NEWPID, CLONE_NEWUSER, eventLoopDescriptors, isErrno, POLLIN } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
 import { Child } from './child.ts';
 import { CleanUp, Descriptors } from './clean-up.ts';
@@ -18,7 +18,7 @@ import type { ContainerParts } from './container-parts.ts';
 import { cloneInPidNamespace } from './namespaces/join.ts';
 import { hostId } from './namespaces/user-mappings.ts';
 import { planProcess } from './process/plan.ts';
-import { ownStdio } from './process/stdio.ts';
+import { ownStdio, withDescriptor } from './process/stdio.ts';
 import { validateProcess } from './validate.ts';
 
 /**
@@ -44,6 +44,8 @@ export function execInContainer(sys: Syscalls, parts: ContainerParts, request: E
     const channel = new ParentChannel(sys, parentFd);
     cleanUp.add(() => channel.close());
     descriptors.keep(childFd);
+    const limitsByParent = (parts.namespaceFlags & CLONE_NEWUSER) !== 0;
+    const killsBefore = cgroup.oomKills();
     const child = giveBirth(sys, parts, {
       id: parts.id,
       process: plan,
@@ -53,12 +55,24 @@ export function execInContainer(sys: Syscalls, parts: ContainerParts, request: E
       cgroup,
       unifiedDone: false,
       noNewKeyring: parts.noNewKeyring,
+      limitsByParent,
+      keptDescriptors: withDescriptor(eventLoopDescriptors(), childFd),
       parentFd,
       childFd,
     });
     cleanUp.add(() => child.destroy());
     descriptors.close(childFd);
-    const console = completeSetUp(sys, { child, channel, deadline, plan, cleanUp, cgroup, last: 'executing' });
+    const console = completeSetUp(sys, {
+      child,
+      channel,
+      deadline,
+      plan,
+      cleanUp,
+      cgroup,
+      limitsByParent,
+      killsBefore,
+      last: 'executing',
+    });
     channel.close();
     sys.close(child.pidfd);
     return { pid: child.pid, startTime: child.startTime, console };

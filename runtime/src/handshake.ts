@@ -10,12 +10,14 @@
  *   [reaps the first child by its pid]
  *   [writes uid_map, gid_map of a new user namespace]
  *   mapped ────────────────────────────────────────►   [waited for it] becomes the namespace's root
- *                                                      mounts, devices, console; joins the control group as late
- *                                                      as it can; pivot_root, hostname, sysctls …
+ *   [makes the control group, the limits]              mounts, devices
  *                        ◄── console ───────────────   [terminal] the pty's master travels as a descriptor
- *                        ◄── ready ─────────────────   set-up is done
- *   rlimits, OOM score
- *   proceed ───────────────────────────────────────►   credentials, working directory, looks up the program
+ *   grouped ───────────────────────────────────────►   [init, v1] joins the control group as late as it can;
+ *                                                      pivot_root, hostname, sysctls …
+ *                        ◄── ready ─────────────────   [user namespace] set-up is done
+ *   [rlimits, OOM score]
+ *   proceed ───────────────────────────────────────►   [user namespace] others set rlimits and OOM score themselves
+ *                                                      credentials, working directory, looks up the program
  *                        ◄── created ───────────────   [init] waits for start without a bound
  *   start ─────────────────────────────────────────►   [init]
  *                        ◄── executing ─────────────   seccomp, execve
@@ -23,7 +25,8 @@
  *
  * At any point the child may send `error {code, message}` and exit with status 1 instead. An end of file without
  * `executing` before it is the death of the child.
- * An exec'd process does the same without `mapped`, `created` and `start`.
+ * An exec'd process does the same without `mapped`, `grouped`, `created` and `start`.
+ * Where an execve is all that can follow, the parent sleeps until the end of file and then reads what was said.
  *
  * When the parent dies, the child's next receive sees the end of file and it exits: a container that was never started
  * does not outlive its shim. When the child dies, the parent sees the end of file (or its pidfd) where it expected a
@@ -45,7 +48,7 @@ export type ChildMessage =
   | { readonly kind: 'error'; readonly code: ErrorCode; readonly message: string };
 
 /** What the parent says. */
-export type ParentMessage = 'mapped' | 'proceed' | 'start';
+export type ParentMessage = 'mapped' | 'grouped' | 'proceed' | 'start';
 
 /** A message's data is never longer; an error's text is cut to fit. */
 const MAX_MESSAGE_BYTES = 16 * 1024;
@@ -121,6 +124,17 @@ export class ParentChannel {
       // The child has ended; what it said before is still there to be received.
       if (!isErrno(err, 'EPIPE', 'ECONNRESET')) throw err;
     }
+  }
+
+  /** Sleeps until the child's end is closed, the child has ended, or the time is over; what it said is kept. */
+  awaitHangUp(deadline: Deadline, pidfd: number): void {
+    this.#sys.poll(
+      [
+        { fd: this.#fd, events: 0 },
+        { fd: pidfd, events: POLLIN },
+      ],
+      deadline.remainingMs(),
+    );
   }
 
   /**

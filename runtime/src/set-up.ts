@@ -1,13 +1,11 @@
 /** The parent's part in a process's set-up, the same for init and for exec. */
-import { GantryError, internal, isCode, messageOf, unknown, wrap } from '@gantry/errors';
+import { GantryError, internal, isCode, messageOf, wrap } from '@gantry/errors';
 import type { Cgroup } from '@gantry/cgroups';
-import { isErrno } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
 import type { Child } from './child.ts';
 import type { CleanUp } from './clean-up.ts';
 import type { Deadline, ParentChannel, Received } from './handshake.ts';
-import { writeOnce } from './namespaces/user-mappings.ts';
-import { setLimits } from './process/limits.ts';
+import { setLimits, setOomScore } from './process/limits.ts';
 import type { ProcessPlan } from './process/plan.ts';
 
 export interface SetUp {
@@ -17,6 +15,10 @@ export interface SetUp {
   readonly plan: ProcessPlan;
   readonly cleanUp: CleanUp;
   readonly cgroup: Cgroup;
+  /** The child cannot set its limits itself (`InitPlan`). */
+  readonly limitsByParent: boolean;
+  /** Of the group, before the child could be killed in it. */
+  readonly killsBefore: number;
   /** What ends the set-up: init says that it was created, an exec'd process becomes its program. */
   readonly last: 'created' | 'executing';
 }
@@ -24,11 +26,12 @@ export interface SetUp {
 /** The parent's part of the handshake from the birth on. Returns the terminal's master, which is the caller's. */
 export function completeSetUp(
   sys: Syscalls,
-  { child, channel, deadline, plan, cleanUp, cgroup, last }: SetUp,
+  { child, channel, deadline, plan, cleanUp, cgroup, limitsByParent, killsBefore, last }: SetUp,
 ): number | undefined {
-  const killsBefore = cgroup.oomKills();
   let console: number | undefined;
   try {
+    // It is executed within moments, and everything it says until then can be heard at once.
+    if (last === 'executing' && !limitsByParent) channel.awaitHangUp(deadline, child.pidfd);
     let message = child.receive(channel, deadline);
     if (message.kind === 'console') {
       const { master } = message;
@@ -36,11 +39,14 @@ export function completeSetUp(
       cleanUp.add(() => sys.close(master));
       message = child.receive(channel, deadline);
     }
-    expectMessage(message, 'ready');
-    setLimits(sys, child.pid, plan.limits);
-    setOomScore(sys, child.pid, plan.oomScoreAdj);
-    channel.send('proceed');
-    expectMessage(child.receive(channel, deadline), last);
+    if (limitsByParent) {
+      expectMessage(message, 'ready');
+      setLimits(sys, child.pid, plan.limits);
+      setOomScore(sys, child.pid, plan.oomScoreAdj);
+      channel.send('proceed');
+      message = child.receive(channel, deadline);
+    }
+    expectMessage(message, last);
     if (last === 'executing') expectMessage(channel.receive(deadline, child.pidfd), 'eof');
     return console;
   } catch (err) {
@@ -57,16 +63,4 @@ export function expectMessage({ kind }: Received, wanted: Received['kind']): voi
 export function startError(err: unknown): GantryError {
   const code = isCode(err, 'deadline exceeded') ? 'deadline exceeded' : 'unknown';
   return new GantryError(code, `unable to start container process: ${messageOf(err)}`, { cause: err });
-}
-
-function setOomScore(sys: Syscalls, pid: number, score: number | undefined): void {
-  if (score === undefined) return;
-  try {
-    writeOnce(sys, `/proc/${pid}/oom_score_adj`, String(score));
-  } catch (err) {
-    if (isErrno(err, 'EACCES')) {
-      throw unknown(`process.oomScoreAdj: failed to update /proc/self/oom_score_adj: Permission denied`);
-    }
-    throw wrap(err, 'process.oomScoreAdj');
-  }
 }

@@ -13,6 +13,7 @@ export function startContainer({ channel, child, createTimeoutMs }: ContainerPar
   try {
     channel.send('start');
     const deadline = new Deadline(createTimeoutMs);
+    channel.awaitHangUp(deadline, child.pidfd);
     const message = channel.receive(deadline, child.pidfd);
     // Killed while it waited; the caller reaps it.
     if (message.kind === 'eof') throw failedPrecondition('cannot start a container that has stopped');

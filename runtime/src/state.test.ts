@@ -2,7 +2,7 @@ import t from 'tap';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { RecordingSyscalls } from '@gantry/libc';
+import { linux, RecordingSyscalls } from '@gantry/libc';
 import { deleteLeftovers } from './delete.ts';
 import { readState, removeState, writePid, writeState } from './state.ts';
 
@@ -10,13 +10,13 @@ t.test('the record is written whole, read back, and removed', (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'gantry-state-'));
   t.teardown(() => rmSync(dir, { recursive: true }));
   const state = { id: 'c', pid: 7, startTime: '12345678901234567890', cgroupPaths: { memory: '/x' } };
-  writeState(dir, state);
-  writePid(dir, 7);
+  writeState(linux, dir, state);
+  writePid(linux, dir, 7);
   t.same(readState(dir), state);
   t.equal(readFileSync(join(dir, 'init.pid'), 'utf8'), '7');
   t.same(readdirSync(dir).toSorted(), ['init.pid', 'state.json']);
-  removeState(dir);
-  removeState(dir);
+  removeState(linux, dir);
+  removeState(linux, dir);
   t.equal(readState(dir), undefined);
   t.equal(readState(join(dir, 'nowhere')), undefined);
   t.end();

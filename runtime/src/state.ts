@@ -4,10 +4,11 @@
  * It is there for the case that the shim dies: it is written before the control group is made and again when init is
  * born, so that `deleteLeftovers` can always find what there is. Written whole, by rename.
  */
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { dataLoss, wrap } from '@gantry/errors';
-import { isErrno } from '@gantry/libc';
+import { AT_FDCWD, isErrno, O_CREAT, O_TRUNC, O_WRONLY } from '@gantry/libc';
+import type { FileCalls } from '@gantry/libc';
 
 export interface RuntimeState {
   readonly id: string;
@@ -19,15 +20,17 @@ export interface RuntimeState {
   readonly cgroupPaths: Readonly<Record<string, string>>;
 }
 
+export type StateCalls = Pick<FileCalls, 'openat' | 'write' | 'close' | 'renameat' | 'unlinkat'>;
+
 const stateFile = 'state.json';
 const pidFile = 'init.pid';
 
-export function writeState(bundle: string, state: RuntimeState): void {
-  writeWhole(join(bundle, stateFile), JSON.stringify(state));
+export function writeState(sys: StateCalls, bundle: string, state: RuntimeState): void {
+  writeWhole(sys, join(bundle, stateFile), JSON.stringify(state));
 }
 
-export function writePid(bundle: string, pid: number): void {
-  writeWhole(join(bundle, pidFile), String(pid));
+export function writePid(sys: StateCalls, bundle: string, pid: number): void {
+  writeWhole(sys, join(bundle, pidFile), String(pid));
 }
 
 /** Undefined when there is none. Data loss when it cannot be understood. */
@@ -61,17 +64,31 @@ function parseState(text: string): RuntimeState {
 }
 
 /** Forgets the container. Not there is success. */
-export function removeState(bundle: string): void {
-  rmSync(join(bundle, pidFile), { force: true });
-  rmSync(join(bundle, stateFile), { force: true });
+export function removeState(sys: StateCalls, bundle: string): void {
+  for (const file of [pidFile, stateFile]) {
+    try {
+      sys.unlinkat(AT_FDCWD, join(bundle, file), 0);
+    } catch (err) {
+      if (!isErrno(err, 'ENOENT')) throw wrap(err, `removing ${join(bundle, file)}`);
+    }
+  }
 }
 
-function writeWhole(path: string, text: string): void {
+function writeWhole(sys: StateCalls, path: string, text: string): void {
   const temporary = `${path}.new`;
   try {
-    writeFileSync(temporary, text, { mode: 0o600 });
-    renameSync(temporary, path);
+    const fd = sys.openat(AT_FDCWD, temporary, O_WRONLY | O_CREAT | O_TRUNC, 0o600);
+    try {
+      writeAll(sys, fd, Buffer.from(text));
+    } finally {
+      sys.close(fd);
+    }
+    sys.renameat(AT_FDCWD, temporary, AT_FDCWD, path);
   } catch (err) {
     throw wrap(err, `writing ${path}`);
   }
+}
+
+function writeAll(sys: StateCalls, fd: number, bytes: Buffer): void {
+  for (let done = 0; done < bytes.length;) done += sys.write(fd, bytes, done) ?? 0;
 }

@@ -1,78 +1,66 @@
 /**
- * Compiling what only children run.
+ * Compiling, before the first container, what making one runs.
  *
- * V8 compiles a function when it is first called. The code of init/ is called in forked children only, so that every
- * container would compile it anew, on pages of its own. One run of it in the process that forks, over a kernel that only
- * says what is expected, makes the compiled code part of what all children share.
+ * V8 compiles a function when it is first called, and looks properties up slowly until a function has been called some
+ * times. A process that forks does this once for all its children: whatever it has run is shared with them, and what it
+ * has not run each of them compiles anew, on pages of its own. So a container is created, started, entered and destroyed
+ * here, some times, over a kernel that only says what is expected: once as the parent sees it and once as the child does.
+ * What the kernel is really asked is refused or only looked at (`exerciseCalls`).
  */
-import { DEVPTS_SUPER_MAGIC, makedev, RecordingSyscalls, S_IFCHR } from '@gantry/libc';
-import type { FileStat, Syscalls } from '@gantry/libc';
-import type { Cgroup } from '@gantry/cgroups';
-import { defaultCapabilities, defaultMaskedPaths, defaultMounts, defaultReadonlyPaths } from '@gantry/oci';
-import type { Spec } from '@gantry/oci';
-import { runExec } from './init/exec.ts';
-import { runInit } from './init/init.ts';
-import { planProcess } from './process/plan.ts';
-import { rootPropagation } from './rootfs/mount-options.ts';
-import { planMounts } from './rootfs/sources.ts';
-import { Descriptors } from './clean-up.ts';
+import { exerciseCalls, makedev, RecordingSyscalls, S_IFCHR, S_IFDIR, S_IFREG } from '@gantry/libc';
+import type { FileStat, Path, Syscalls } from '@gantry/libc';
+import type { CgroupHierarchy } from '@gantry/cgroups';
+import { defaultCapabilities, defaultMaskedPaths, defaultMounts, defaultReadonlyPaths, parseSpec } from '@gantry/oci';
+import type { Process, Spec } from '@gantry/oci';
+import type { Container, CreateRequest } from './container.ts';
+import { createIn } from './create.ts';
+import { hostCgroups } from './host-cgroups.ts';
 
-const ROUNDS = 3;
+/** After as many runs V8 has gathered what it needs to look properties up fast. */
+const ROUNDS = 12;
+
+const timeoutMs = 1000;
+const stdio = { stdin: -1, stdout: 1, stderr: 2 };
+const created = '{"kind":"created"}';
+const executing = '{"kind":"executing"}';
 
 /** To be called once, before the first container, by a process that has the time. Touches nothing outside of it. */
 export function warmUp(): void {
-  const spec = usualSpec();
-  const process = spec.process;
-  if (process === undefined) return;
-  for (let round = 0; round < ROUNDS; round++) {
-    const plan = planProcess(spec, process, 'process');
-    const sys = obligingKernel(['proceed', 'start']);
-    const common = {
-      id: 'warm-up',
-      process: plan,
-      stdio: { stdin: -1, stdout: 1, stderr: 2 },
-      cgroup: noCgroup,
-      unifiedDone: true,
-      noNewKeyring: false,
-      parentFd: 90,
-      childFd: 91,
-    };
-    endsQuietly(() => runExec(obligingKernel(['proceed']), { ...common, initPidfd: 92, namespaceFlags: 0 }));
-    const propagation = rootPropagation(undefined);
-    const rootfs = {
-      root: [{ fd: 93, destination: '/' }],
-      mounts: planMounts(sys, spec.mounts ?? [], '/', propagation, new Descriptors(sys)),
-      propagation,
-      cgroup: {
-        isUnified: false,
-        ownNamespace: false,
-        unifiedMount: undefined,
-        unifiedDirectory: undefined,
-        hierarchies: [],
-      },
-      devices: [],
-      bindDevices: false,
-      maskedPaths: defaultMaskedPaths,
-      readonlyPaths: defaultReadonlyPaths,
-      isReadonly: true,
-      noPivot: false,
-    };
-    const namespaces = {
-      cloneFlags: 0,
-      newUser: false,
-      newNetwork: true,
-      newCgroup: false,
-      newTime: false,
-      joins: [],
-      pid: undefined,
-      user: undefined,
-      needsIntermediate: false,
-    };
-    endsQuietly(() => runInit(sys, { ...common, spec, namespaces, rootfs, cgroupFirst: false }));
-  }
+  exerciseCalls(ROUNDS);
+  for (let round = 0; round < ROUNDS; round++) rehearse();
 }
 
-/** The fake's execve and exitNow throw where the process would be gone. */
+/** One container's life, and what it came to: the calls of the parent, of the child and of a child that is exec'd. */
+export function rehearse(): readonly RecordingSyscalls[] {
+  const request: CreateRequest = {
+    id: 'warm-up',
+    bundle: '/nowhere/gantry-warm-up',
+    spec: parseSpec(usualText),
+    rootfs: [{ type: 'overlay', source: 'overlay', options: ['lowerdir=/a:/b', 'upperdir=/c', 'workdir=/d', 'ro'] }],
+    stdio,
+    timeoutMs,
+  };
+  const parent = obligingKernel(() => process.pid, [created, executing, '', executing, '']);
+  endsQuietly(() => {
+    const container = createIn(parent, hierarchyOver(parent), request);
+    container.start();
+    execIn(container);
+    container.kill(0);
+    container.destroy();
+  });
+  // The fake's execve throws where the process would be gone, and the undoing of a create that failed follows.
+  const init = obligingKernel(() => 0, ['grouped', 'start']);
+  endsQuietly(() => void createIn(init, hierarchyOver(init), request));
+  const pids = [process.pid];
+  const entering = obligingKernel(() => pids.shift() ?? 0, [created]);
+  endsQuietly(() => execIn(createIn(entering, hierarchyOver(entering), request)));
+  return [parent, init, entering];
+}
+
+function execIn(container: Container): void {
+  container.exec({ process: usualProcess, stdio, timeoutMs });
+}
+
 function endsQuietly(run: () => void): void {
   try {
     run();
@@ -81,56 +69,99 @@ function endsQuietly(run: () => void): void {
   }
 }
 
+/** The host's own hierarchies, so that the code for its version is run. Their files are only read, and are not there. */
+function hierarchyOver(sys: Syscalls): CgroupHierarchy {
+  return { ...hostCgroups(), sys };
+}
+
+const usualProcess: Process = {
+  args: ['true'],
+  cwd: '/',
+  env: ['PATH=/usr/bin:/bin'],
+  user: { uid: 0, gid: 0, additionalGids: [1] },
+  noNewPrivileges: true,
+  rlimits: [{ type: 'RLIMIT_NOFILE', soft: 1024, hard: 1024 }],
+  oomScoreAdj: 0,
+  capabilities: { bounding: defaultCapabilities, effective: defaultCapabilities, permitted: defaultCapabilities },
+};
+
 function usualSpec(): Spec {
   return {
     ociVersion: '1.0.0',
-    process: {
-      args: ['/bin/true'],
-      cwd: '/',
-      env: ['PATH=/bin'],
-      user: { uid: 0, gid: 0, additionalGids: [1] },
-      noNewPrivileges: true,
-      capabilities: { bounding: defaultCapabilities, effective: defaultCapabilities, permitted: defaultCapabilities },
-    },
+    process: usualProcess,
+    root: { path: 'rootfs', readonly: true },
     hostname: 'warm-up',
-    mounts: [...defaultMounts, { destination: '/x', type: 'bind', source: '/', options: ['rbind', 'ro'] }],
-    linux: {},
+    mounts: [
+      ...defaultMounts,
+      { destination: '/x', type: 'bind', source: '/', options: ['rbind', 'ro', 'rprivate'] },
+      { destination: '/sys/fs/cgroup', type: 'cgroup', source: 'cgroup', options: ['ro', 'nosuid', 'noexec'] },
+    ],
+    annotations: { 'io.example.key': 'value' },
+    linux: {
+      cgroupsPath: '/gantry-warm-up/of-nobody',
+      resources: { devices: [{ allow: false, access: 'rwm' }] },
+      namespaces: [{ type: 'pid' }, { type: 'ipc' }, { type: 'uts' }, { type: 'mount' }, { type: 'network' }],
+      maskedPaths: defaultMaskedPaths,
+      readonlyPaths: defaultReadonlyPaths,
+    },
   };
 }
 
-const noCgroup = { joinSelf: () => undefined } as unknown as Cgroup;
+const usualText = JSON.stringify(usualSpec());
 
-/** Every path is there and is a file of its own: the device that was made last, or the null device. */
-function obligingKernel(answers: readonly string[]): Syscalls {
+/** Where a node or a file has to be for everything to go its usual way; what else is there is a directory. */
+const nodes = /^\/dev\/null$|^\/proc\/(?:kcore|keys|sysrq-trigger)$/;
+const files = /passwd$|true$/;
+const absent = /^\/dev\/.|^\/proc\/(?:acpi|asound|scsi)|^\/usr\/bin/;
+
+function modeOf(path: string): number {
+  if (nodes.test(path)) return S_IFCHR | 0o666;
+  return (files.test(path) ? S_IFREG : S_IFDIR) | 0o755;
+}
+
+/** Says what lets everything go its usual way; what a child or a parent has to say comes in turn. */
+function obligingKernel(clone: () => number, answers: readonly string[]): RecordingSyscalls {
   let inode = 0n;
-  let rdev = makedev(1, 3);
-  const stat = (): FileStat => ({
+  let unread = false;
+  let next = 50;
+  const paths = new Map<number, string>();
+  const open = (path: Path): number => {
+    next = next === 99 ? 50 : next + 1;
+    paths.set(next, path.toString());
+    return next;
+  };
+  const stat = (path: string): FileStat => ({
     dev: 0n,
     ino: inode++,
-    mode: S_IFCHR | 0o777,
-    nlink: 1,
+    mode: modeOf(path),
+    nlink: 2,
     uid: 0,
     gid: 0,
-    rdev,
-    size: 0n,
+    rdev: makedev(1, 3),
+    size: 1n,
     blocks: 0n,
     atimeNs: 0n,
     mtimeNs: 0n,
     ctimeNs: 0n,
   });
+  const pathOf = (fd: number, path: Path): string => (path.length > 0 ? path.toString() : (paths.get(fd) ?? '/'));
   return new RecordingSyscalls()
-    .play('mknodat', (_, __, ___, device) => void (rdev = device))
-    .play('symlinkat', () => void (rdev = makedev(1, 3)))
-    .play('fstat', stat)
-    .play('fstatat', stat)
-    .play('fstatfs', (fd) => ({
-      type: fd < 0 ? DEVPTS_SUPER_MAGIC : 0,
-      blockSizeBytes: 0n,
-      blocksFree: 0n,
-      blocksAvailable: 0n,
-      blocks: 0n,
-    }))
-    .play('readDirectory', () => ['0', '100000'].map((name) => Buffer.from(name)))
-    .play('readlinkat', () => Buffer.from('pipe:[1]'))
+    .play('clone', clone)
+    .play('openat2', (_, path) => open(path))
+    .play('openat2IfPresent', (_, path) => (absent.test(path.toString()) ? undefined : open(path)))
+    .play('fstat', (fd) => stat(paths.get(fd) ?? '/dev/null'))
+    .play('fstatat', (fd, path) => stat(pathOf(fd, path)))
+    .play('fstatatIfPresent', (fd, path) => (absent.test(path.toString()) ? undefined : stat(pathOf(fd, path))))
+    .play('openatIfPresent', (_, path) => {
+      unread = true;
+      return open(path);
+    })
+    .play('read', (_, into) => {
+      const length = unread ? into.write('oom_kill 0\n') : 0;
+      unread = false;
+      return length;
+    })
+    .answer('lgetxattr', Buffer.from('ancestor'))
+    .play('poll', (entries) => entries.map((_, index) => (index === 0 && entries.length > 1 ? 1 : 0)))
     .answerInTurn('receiveMessage', ...answers.map((text) => ({ data: Buffer.from(text), fds: [] })));
 }

@@ -2,10 +2,9 @@
  * A control group on v1 controllers. On a hybrid host the group is also made in the v2 tree, which has no controllers
  * then and serves for tracking: `cgroup.kill` reaches every process there at once.
  */
-import { constants, openSync } from 'node:fs';
 import { failedPrecondition, invalidArgument, isCode, notFound, wrap } from '@gantry/errors';
 import type { GantryError } from '@gantry/errors';
-import { isErrno } from '@gantry/libc';
+import { AT_FDCWD, isErrno, O_DIRECTORY, O_RDONLY } from '@gantry/libc';
 import type { LinuxResources } from '@gantry/oci';
 import { writeBlkioV1 } from './blkio.ts';
 import type { Cgroup, CgroupMode, CgroupStats, OomWatch } from './cgroup.ts';
@@ -35,7 +34,7 @@ export interface GroupPlace {
 
 /** The place's absolute directory. */
 export function placeDirectory({ mount, components }: GroupPlace): string {
-  return [mount, ...components].join('/');
+  return `${mount}/${components.join('/')}`;
 }
 
 /** Controllers by which the members are listed: every one has them all, the first that is mounted serves. */
@@ -50,10 +49,11 @@ export class CgroupV1 implements Cgroup {
   readonly path: string;
   readonly mode: CgroupMode;
   readonly #sys: CgroupCalls;
-  readonly #places: ReadonlyMap<string, GroupPlace>;
   /** Controller → directory. */
   readonly #directories: ReadonlyMap<string, string>;
   readonly #unified: GroupPlace | undefined;
+  /** Every directory once, controllers that are mounted together and the v2 tree included. */
+  readonly #byDirectory: ReadonlyMap<string, GroupPlace>;
 
   /** `places` has one entry a controller, `unified` is the v2 tree of a hybrid host. */
   constructor(
@@ -65,53 +65,57 @@ export class CgroupV1 implements Cgroup {
     this.path = path;
     this.mode = unified === undefined ? 'legacy' : 'hybrid';
     this.#sys = sys;
-    this.#places = places;
     this.#directories = new Map([...places].map(([name, place]) => [name, placeDirectory(place)]));
     this.#unified = unified;
+    const all = [...places.values(), ...(unified === undefined ? [] : [unified])];
+    this.#byDirectory = new Map(all.map((place) => [placeDirectory(place), place]));
   }
 
   create(): void {
-    const done = new Set<string>();
-    for (const [name, place] of this.#places) {
-      const directory = placeDirectory(place);
-      if (done.has(directory)) continue;
-      done.add(directory);
-      const prepare = this.#directories.get('cpuset') === directory ? inheritCpuset : undefined;
+    const cpuset = this.#directories.get('cpuset');
+    const freezer = this.#directories.get('freezer');
+    const prepareCpuset = (directory: string): void => inheritCpuset(directory, true, this.#sys);
+    for (const [directory, place] of this.#byDirectory) {
+      const prepare = directory === cpuset ? prepareCpuset : undefined;
       const isNew = makeGroup(this.#sys, place.mount, place.components, prepare);
-      if (!isNew && prepare !== undefined) inheritCpuset(directory);
-      if (!isNew && name === 'freezer' && isFrozenV1(directory)) {
+      if (isNew) continue;
+      if (directory === cpuset) inheritCpuset(directory, false, this.#sys);
+      if (directory === freezer && isFrozenV1(directory, this.#sys)) {
         throw failedPrecondition(`control group ${this.path} is there already and frozen`);
       }
     }
-    if (this.#unified !== undefined) makeGroup(this.#sys, this.#unified.mount, this.#unified.components);
   }
 
   exists(): boolean {
     const directory = this.#memberDirectory();
-    return readGroupFile(directory, 'cgroup.procs') !== undefined;
+    return readGroupFile(directory, 'cgroup.procs', this.#sys) !== undefined;
   }
 
   addProcess(pid: number): void {
-    for (const directory of this.#everyDirectory()) this.#enter(directory, 'cgroup.procs', String(pid));
+    for (const directory of this.#byDirectory.keys()) this.#enter(directory, 'cgroup.procs', String(pid));
   }
 
   joinSelf({ unifiedDone = false }: { readonly unifiedDone?: boolean } = {}): void {
     // A thread that moves itself alone needs no host-wide lock; with one thread that is the whole process.
-    for (const directory of new Set(this.#directories.values())) this.#enter(directory, 'tasks', '0');
-    if (this.#unified !== undefined && !unifiedDone) {
-      this.#enter(placeDirectory(this.#unified), 'cgroup.procs', '0');
-    }
+    const unified = this.#unified && placeDirectory(this.#unified);
+    for (const directory of this.#byDirectory.keys()) if (directory !== unified) this.#enter(directory, 'tasks', '0');
+    if (unified !== undefined && !unifiedDone) this.#enter(unified, 'cgroup.procs', '0');
+  }
+
+  birthplace(): number | undefined {
+    if (this.#unified !== undefined) makeGroup(this.#sys, this.#unified.mount, this.#unified.components);
+    return this.cloneIntoFd();
   }
 
   cloneIntoFd(): number | undefined {
     if (this.#unified === undefined) return undefined;
-    return openSync(placeDirectory(this.#unified), constants.O_RDONLY | constants.O_DIRECTORY);
+    return this.#sys.openat(AT_FDCWD, placeDirectory(this.#unified), O_RDONLY | O_DIRECTORY);
   }
 
   apply(resources: LinuxResources): void {
     this.#write(resources, false);
     const devices = this.#directories.get('devices');
-    if (devices !== undefined) writeDevicesV1(devices, resources.devices ?? []);
+    if (devices !== undefined) writeDevicesV1(devices, resources.devices ?? [], this.#sys);
     else if (resources.devices?.some(({ allow }) => !allow) === true) throw noController('devices', 'devices');
   }
 
@@ -142,7 +146,7 @@ export class CgroupV1 implements Cgroup {
   }
 
   pids(): number[] {
-    return groupMembers(this.#memberDirectory());
+    return groupMembers(this.#memberDirectory(), this.#sys);
   }
 
   freeze(timeoutMs: number): void {
@@ -155,7 +159,7 @@ export class CgroupV1 implements Cgroup {
 
   isFrozen(): boolean {
     const directory = this.#directories.get('freezer');
-    return directory !== undefined && isFrozenV1(directory);
+    return directory !== undefined && isFrozenV1(directory, this.#sys);
   }
 
   killAll(signal: number): number {
@@ -182,9 +186,9 @@ export class CgroupV1 implements Cgroup {
   #killThroughUnified(): number | undefined {
     if (this.#unified === undefined) return undefined;
     const directory = placeDirectory(this.#unified);
-    const tracked = new Set(groupMembers(directory));
+    const tracked = new Set(groupMembers(directory, this.#sys));
     try {
-      writeGroupFile(directory, 'cgroup.kill', '1');
+      writeGroupFile(directory, 'cgroup.kill', '1', this.#sys);
     } catch (err) {
       // Before kernel 5.14, or the group is gone there.
       if (isErrno(err, 'ENOENT', 'ENODEV')) return undefined;
@@ -192,7 +196,7 @@ export class CgroupV1 implements Cgroup {
     }
     // Whoever forked since is tracked as its parent is.
     const strays = this.pids().filter((pid) => !tracked.has(pid));
-    const inTree = strays.length === 0 ? undefined : new Set(groupMembers(directory));
+    const inTree = strays.length === 0 ? undefined : new Set(groupMembers(directory, this.#sys));
     return strays.every((pid) => inTree?.has(pid) === true) ? tracked.size : undefined;
   }
 
@@ -212,7 +216,7 @@ export class CgroupV1 implements Cgroup {
 
   oomKills(): number {
     const directory = this.#directories.get('memory');
-    return directory === undefined ? 0 : oomKillsV1(directory);
+    return directory === undefined ? 0 : oomKillsV1(directory, this.#sys);
   }
 
   watchOom(): OomWatch {
@@ -227,15 +231,10 @@ export class CgroupV1 implements Cgroup {
 
   remove(timeoutMs: number): void {
     const deadline = performance.now() + timeoutMs;
-    const places = [...this.#places.values(), ...(this.#unified === undefined ? [] : [this.#unified])];
     const failures: unknown[] = [];
-    const done = new Set<string>();
-    for (const place of places) {
-      const directory = placeDirectory(place);
-      if (done.has(directory)) continue;
-      done.add(directory);
+    for (const { mount, components } of this.#byDirectory.values()) {
       try {
-        removeGroup(this.#sys, place.mount, place.components, deadline);
+        removeGroup(this.#sys, mount, components, deadline);
       } catch (err) {
         failures.push(err);
       }
@@ -264,15 +263,9 @@ export class CgroupV1 implements Cgroup {
     return first;
   }
 
-  #everyDirectory(): Set<string> {
-    const directories = new Set(this.#directories.values());
-    if (this.#unified !== undefined) directories.add(placeDirectory(this.#unified));
-    return directories;
-  }
-
   #enter(directory: string, file: string, pid: string): void {
     try {
-      writeGroupFile(directory, file, pid);
+      writeGroupFile(directory, file, pid, this.#sys);
     } catch (err) {
       if (isErrno(err, 'ESRCH')) throw notFound(`process ${pid}`, { pid }, err);
       throw wrap(err, `moving process ${pid} into control group ${directory}`);

@@ -1,7 +1,6 @@
 /** A control group on a host that has v2 alone. */
-import { constants, openSync } from 'node:fs';
 import { failedPrecondition, isCode, notFound, wrap } from '@gantry/errors';
-import { isErrno } from '@gantry/libc';
+import { AT_FDCWD, isErrno, O_DIRECTORY, O_RDONLY } from '@gantry/libc';
 import type { LinuxResources } from '@gantry/oci';
 import { writeIoV2 } from './blkio.ts';
 import type { Cgroup, CgroupStats, OomWatch } from './cgroup.ts';
@@ -44,17 +43,17 @@ export class CgroupV2 implements Cgroup {
     this.#sys = sys;
     this.#mount = mount;
     this.#components = components;
-    this.#directory = [mount, ...components].join('/');
+    this.#directory = `${mount}/${components.join('/')}`;
   }
 
   create(): void {
     const isNew = makeGroup(this.#sys, this.#mount, this.#components);
     this.#enableControllers();
     if (isNew) return;
-    if (isFrozenV2(this.#directory)) {
+    if (isFrozenV2(this.#directory, this.#sys)) {
       throw failedPrecondition(`control group ${this.path} is there already and frozen`);
     }
-    if (groupMembers(this.#directory).length > 0) {
+    if (groupMembers(this.#directory, this.#sys).length > 0) {
       throw failedPrecondition(`control group ${this.path} is there already and has processes`);
     }
   }
@@ -64,8 +63,10 @@ export class CgroupV2 implements Cgroup {
     let directory = this.#mount;
     for (const name of ['', ...this.#components.slice(0, -1)]) {
       if (name !== '') directory += `/${name}`;
-      const enabled = new Set(words(readGroupFile(directory, 'cgroup.subtree_control')));
-      const missing = words(readGroupFile(directory, 'cgroup.controllers')).filter((one) => !enabled.has(one));
+      const enabled = new Set(words(readGroupFile(directory, 'cgroup.subtree_control', this.#sys)));
+      const missing = words(readGroupFile(directory, 'cgroup.controllers', this.#sys)).filter(
+        (one) => !enabled.has(one),
+      );
       if (missing.length === 0 || this.#enable(directory, missing)) continue;
       // One that cannot be handed down (a group with processes, real-time tasks) must not keep back the others.
       for (const controller of missing) this.#enable(directory, [controller]);
@@ -74,7 +75,7 @@ export class CgroupV2 implements Cgroup {
 
   #enable(directory: string, controllers: readonly string[]): boolean {
     try {
-      writeGroupFile(directory, 'cgroup.subtree_control', controllers.map((name) => `+${name}`).join(' '));
+      writeGroupFile(directory, 'cgroup.subtree_control', controllers.map((name) => `+${name}`).join(' '), this.#sys);
       return true;
     } catch (err) {
       if (isErrno(err, 'EBUSY', 'EINVAL', 'ENOENT', 'EOPNOTSUPP', 'ENOTSUP', 'EACCES', 'EPERM')) return false;
@@ -83,7 +84,7 @@ export class CgroupV2 implements Cgroup {
   }
 
   exists(): boolean {
-    return readGroupFile(this.#directory, 'cgroup.controllers') !== undefined;
+    return readGroupFile(this.#directory, 'cgroup.controllers', this.#sys) !== undefined;
   }
 
   addProcess(pid: number): void {
@@ -97,7 +98,7 @@ export class CgroupV2 implements Cgroup {
   #enter(pid: string): void {
     for (let attempt = 1; ; attempt++) {
       try {
-        writeGroupFile(this.#directory, 'cgroup.procs', pid);
+        writeGroupFile(this.#directory, 'cgroup.procs', pid, this.#sys);
         return;
       } catch (err) {
         if (isErrno(err, 'ESRCH')) throw notFound(`process ${pid}`, { pid }, err);
@@ -109,8 +110,13 @@ export class CgroupV2 implements Cgroup {
     }
   }
 
+  birthplace(): number {
+    makeGroup(this.#sys, this.#mount, this.#components);
+    return this.cloneIntoFd();
+  }
+
   cloneIntoFd(): number {
-    return openSync(this.#directory, constants.O_RDONLY | constants.O_DIRECTORY);
+    return this.#sys.openat(AT_FDCWD, this.#directory, O_RDONLY | O_DIRECTORY);
   }
 
   apply(resources: LinuxResources): void {
@@ -136,7 +142,7 @@ export class CgroupV2 implements Cgroup {
   }
 
   pids(): number[] {
-    return groupMembers(this.#directory);
+    return groupMembers(this.#directory, this.#sys);
   }
 
   freeze(timeoutMs: number): void {
@@ -148,7 +154,7 @@ export class CgroupV2 implements Cgroup {
   }
 
   isFrozen(): boolean {
-    return isFrozenV2(this.#directory);
+    return isFrozenV2(this.#directory, this.#sys);
   }
 
   killAll(signal: number): number {
@@ -160,7 +166,7 @@ export class CgroupV2 implements Cgroup {
       members: () => this.pids(),
       hold: () => wasFrozen || this.#tryFreeze(),
       release: () => {
-        if (!wasFrozen) writeGroupFile(this.#directory, 'cgroup.freeze', '0');
+        if (!wasFrozen) writeGroupFile(this.#directory, 'cgroup.freeze', '0', this.#sys);
       },
     };
     return signalGroup(this.#sys, target, signal);
@@ -169,7 +175,7 @@ export class CgroupV2 implements Cgroup {
   /** cgroup.kill, kernel ≥ 5.14; frozen processes die as well. */
   #killTree(): boolean {
     try {
-      writeGroupFile(this.#directory, 'cgroup.kill', '1');
+      writeGroupFile(this.#directory, 'cgroup.kill', '1', this.#sys);
       return true;
     } catch (err) {
       if (isErrno(err, 'ENOENT', 'ENODEV', 'EOPNOTSUPP', 'ENOTSUP')) return false;
@@ -192,7 +198,7 @@ export class CgroupV2 implements Cgroup {
   }
 
   oomKills(): number {
-    return oomKillsV2(this.#directory);
+    return oomKillsV2(this.#directory, this.#sys);
   }
 
   watchOom(): OomWatch {

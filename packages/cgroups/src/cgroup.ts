@@ -48,6 +48,8 @@ export interface Cgroup {
    * v2 directory already, because it was cloned into `cloneIntoFd`.
    */
   joinSelf(options?: { readonly unifiedDone?: boolean }): void;
+  /** As `cloneIntoFd`, before `create`: makes that directory when it is missing, and no more of the group. */
+  birthplace(): number | undefined;
   /** A descriptor of the v2 directory for clone3(2) with CLONE_INTO_CGROUP, the caller's; undefined without a v2 tree. */
   cloneIntoFd(): number | undefined;
   /**

@@ -1,10 +1,11 @@
 /** Device rules on v1: a behaviour (allow or deny everything) and a list of exceptions, kept by the kernel. */
-import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { invalidArgument } from '@gantry/errors';
+import { AT_FDCWD, linux, O_WRONLY } from '@gantry/libc';
 import type { LinuxDeviceRule } from '@gantry/oci';
 import { deviceAccess, devicePolicy } from './device-rules.ts';
 import type { DevicePolicy, DeviceRule } from './device-rules.ts';
 import { limitError } from './group-file.ts';
+import type { GroupFileCalls } from './group-file.ts';
 
 const field = 'linux.resources.devices';
 
@@ -61,12 +62,17 @@ function letters(access: number): string {
 }
 
 /** Replaces the group's rules. The group must have no groups below it when everything is to be allowed. */
-export function writeDevicesV1(directory: string, unsafeRules: readonly LinuxDeviceRule[]): void {
+export function writeDevicesV1(
+  directory: string,
+  unsafeRules: readonly LinuxDeviceRule[],
+  sys: GroupFileCalls = linux,
+): void {
   const policy = devicePolicy(unsafeRules);
   const exceptions = deviceExceptions(policy);
   const [reset, except] = policy.allowByDefault ? ['devices.allow', 'devices.deny'] : ['devices.deny', 'devices.allow'];
-  writeLines(directory, reset, [['a', field]]);
+  writeLines(sys, directory, reset, [['a', field]]);
   writeLines(
+    sys,
     directory,
     except,
     exceptions.map(({ rule: { type, major, minor, index }, access }) => [
@@ -77,23 +83,28 @@ export function writeDevicesV1(directory: string, unsafeRules: readonly LinuxDev
 }
 
 /** The kernel takes one rule a write. */
-function writeLines(directory: string, file: string, lines: readonly (readonly [text: string, field: string])[]): void {
+function writeLines(
+  sys: GroupFileCalls,
+  directory: string,
+  file: string,
+  lines: readonly (readonly [text: string, field: string])[],
+): void {
   if (lines.length === 0) return;
   let fd: number;
   try {
-    fd = openSync(`${directory}/${file}`, constants.O_WRONLY);
+    fd = sys.openat(AT_FDCWD, `${directory}/${file}`, O_WRONLY);
   } catch (err) {
     throw limitError(err, file, '', field);
   }
   try {
     for (const [text, name] of lines) {
       try {
-        writeSync(fd, text);
+        sys.write(fd, Buffer.from(text));
       } catch (err) {
         throw limitError(err, file, text, name);
       }
     }
   } finally {
-    closeSync(fd);
+    sys.close(fd);
   }
 }

@@ -1,8 +1,9 @@
 /** Stopping and continuing a whole group. Waiting is bounded by the caller's time. */
 import { closeSync, openSync, readSync } from 'node:fs';
 import { deadlineExceeded, failedPrecondition } from '@gantry/errors';
-import { isErrno, POLLPRI } from '@gantry/libc';
+import { isErrno, linux, POLLPRI } from '@gantry/libc';
 import { readGroupFile, writeGroupFile } from './group-file.ts';
+import type { GroupFileCalls } from './group-file.ts';
 import type { CgroupCalls } from './hierarchy.ts';
 
 type PollCalls = Pick<CgroupCalls, 'poll'>;
@@ -53,8 +54,8 @@ export function thawV1(directory: string): void {
 }
 
 /** True also while the freeze is under way. */
-export function isFrozenV1(directory: string): boolean {
-  const state = readGroupFile(directory, stateFile)?.trim();
+export function isFrozenV1(directory: string, sys: GroupFileCalls = linux): boolean {
+  const state = readGroupFile(directory, stateFile, sys)?.trim();
   return state === 'FROZEN' || state === 'FREEZING';
 }
 
@@ -97,6 +98,6 @@ function isFrozenIn(events: string): boolean {
 }
 
 /** True when the group was told to freeze. */
-export function isFrozenV2(directory: string): boolean {
-  return readGroupFile(directory, 'cgroup.freeze')?.trim() === '1';
+export function isFrozenV2(directory: string, sys: GroupFileCalls = linux): boolean {
+  return readGroupFile(directory, 'cgroup.freeze', sys)?.trim() === '1';
 }

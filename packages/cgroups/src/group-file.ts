@@ -2,32 +2,55 @@
  * Reading and writing the files of a control group. A file that is not there reads as undefined (a controller or a
  * kernel without that feature); a write that fails names the resource's field and the file.
  */
-import { closeSync, constants, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { GantryError, messageOf } from '@gantry/errors';
 import type { ErrorCode } from '@gantry/errors';
-import { isErrno } from '@gantry/libc';
+import { AT_FDCWD, isErrno, linux, O_RDONLY, O_TRUNC, O_WRONLY } from '@gantry/libc';
+import type { FileCalls } from '@gantry/libc';
+
+/** What these functions do with files; the host's own unless a test or a warm-up gives another. */
+export type GroupFileCalls = Pick<FileCalls, 'openat' | 'openatIfPresent' | 'read' | 'write' | 'close'>;
 
 /** Never O_CREAT: creating a file in a control group file system fails with a misleading EPERM. */
-const writeFlags = constants.O_WRONLY | constants.O_TRUNC;
+const writeFlags = O_WRONLY | O_TRUNC;
+
+/** The kernel fills one page a read. */
+const scratch = Buffer.alloc(4096);
 
 /** The text of a file, or undefined when the file or the group is not there or the file answers nothing. */
-export function readGroupFile(directory: string, file: string): string | undefined {
+export function readGroupFile(directory: string, file: string, sys: GroupFileCalls = linux): string | undefined {
   try {
-    return readFileSync(`${directory}/${file}`, 'utf8');
+    const fd = sys.openatIfPresent(AT_FDCWD, `${directory}/${file}`, O_RDONLY);
+    if (fd === undefined) return undefined;
+    try {
+      return readAll(sys, fd);
+    } finally {
+      sys.close(fd);
+    }
   } catch (err) {
     // ENODEV: the group was removed while the file was open. EOPNOTSUPP: not for this type of group.
-    if (isErrno(err, 'ENOENT', 'ENODEV', 'EOPNOTSUPP', 'ENOTSUP', 'ENOTDIR')) return undefined;
+    if (isErrno(err, 'ENODEV', 'EOPNOTSUPP', 'ENOTSUP')) return undefined;
     throw err;
   }
 }
 
-/** Writes a file in one write(2). Errors are Node's. */
-export function writeGroupFile(directory: string, file: string, text: string): void {
-  const fd = openSync(`${directory}/${file}`, writeFlags);
+/** These files are ASCII, so that no character is cut in two. A short read is no sign of the end. */
+function readAll(sys: GroupFileCalls, fd: number): string {
+  let text = '';
+  for (;;) {
+    const length = sys.read(fd, scratch) ?? 0;
+    if (length === 0) return text;
+    text += scratch.toString('latin1', 0, length);
+  }
+}
+
+/** Writes a file in one write(2). */
+export function writeGroupFile(directory: string, file: string, text: string, sys: GroupFileCalls = linux): void {
+  const fd = sys.openat(AT_FDCWD, `${directory}/${file}`, writeFlags);
   try {
-    writeSync(fd, text);
+    sys.write(fd, Buffer.from(text));
   } finally {
-    closeSync(fd);
+    sys.close(fd);
   }
 }
 

@@ -5,20 +5,25 @@ import { linux } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
 import type { CgroupMode } from './cgroup.ts';
 
-/** The system calls that this room makes beside plain file operations. */
+/** The system calls that this room makes beside reading statistics. */
 export type CgroupCalls = Pick<
   Syscalls,
   | 'bpf'
   | 'close'
   | 'eventfd'
+  | 'fstatatIfPresent'
   | 'inotifyAddWatch'
   | 'inotifyInit'
   | 'kill'
   | 'lgetxattr'
   | 'lsetxattr'
+  | 'mkdiratIfAbsent'
   | 'openat'
+  | 'openatIfPresent'
   | 'poll'
   | 'read'
+  | 'unlinkat'
+  | 'write'
 >;
 
 /** Where one hierarchy is. */

@@ -139,7 +139,7 @@ t.test('an empty v1 cpuset inherits from its parent', (t) => {
   mkdirSync(child);
   writeFileSync(join(child, 'cpuset.cpus'), '\n');
   writeFileSync(join(child, 'cpuset.mems'), '0\n');
-  inheritCpuset(child);
+  inheritCpuset(child, false);
   t.equal(readFileSync(join(child, 'cpuset.cpus'), 'utf8'), '0-3');
   writeCpuset(child, { cpus: '1', mems: '' });
   t.equal(readFileSync(join(child, 'cpuset.cpus'), 'utf8'), '1');

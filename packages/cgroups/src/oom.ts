@@ -1,8 +1,9 @@
 /** Watching for kills by the kernel for lack of memory. */
 import { closeSync, openSync } from 'node:fs';
-import { isErrno } from '@gantry/libc';
+import { isErrno, linux } from '@gantry/libc';
 import type { OomWatch } from './cgroup.ts';
 import { parseKeyed, readGroupFile, writeGroupFile } from './group-file.ts';
+import type { GroupFileCalls } from './group-file.ts';
 import type { CgroupCalls } from './hierarchy.ts';
 
 type OomCalls = Pick<CgroupCalls, 'close' | 'eventfd' | 'inotifyAddWatch' | 'inotifyInit' | 'poll' | 'read'>;
@@ -17,13 +18,13 @@ const settlePauseMs = 1;
 export const noOomWatch: OomWatch = { fd: -1, read: () => 0, close: () => undefined };
 
 /** Kills so far in a v1 memory group (kernel ≥ 4.13 counts them); 0 when the group is gone. */
-export function oomKillsV1(directory: string): number {
-  return Number(parseKeyed(readGroupFile(directory, 'memory.oom_control')).get('oom_kill') ?? 0n);
+export function oomKillsV1(directory: string, sys: GroupFileCalls = linux): number {
+  return Number(parseKeyed(readGroupFile(directory, 'memory.oom_control', sys)).get('oom_kill') ?? 0n);
 }
 
 /** Kills so far in a v2 group and below it; 0 when the group is gone. */
-export function oomKillsV2(directory: string): number {
-  return Number(parseKeyed(readGroupFile(directory, 'memory.events')).get('oom_kill') ?? 0n);
+export function oomKillsV2(directory: string, sys: GroupFileCalls = linux): number {
+  return Number(parseKeyed(readGroupFile(directory, 'memory.events', sys)).get('oom_kill') ?? 0n);
 }
 
 /**

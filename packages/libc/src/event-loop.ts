@@ -5,6 +5,7 @@
  * libuv calls us outside of any JavaScript frame, where an exception has nobody to go to and promises are not served.
  * So its callback only schedules an immediate: that runs in the same turn of the loop, directly after the poll phase.
  */
+import { readdirSync, readlinkSync } from 'node:fs';
 import { EEXIST } from './errno.ts';
 import { declare, failure, koffi, onPreload } from './native.ts';
 
@@ -171,4 +172,31 @@ export function reopenEventLoop(): void {
   const { loop } = prepared();
   const result = c.loopFork(loop);
   if (result !== 0) throw failure('uv_loop_fork', -result, '');
+  // Now, when nothing waits for it, and not at the first container.
+  ownDescriptors = undefined;
+  eventLoopDescriptors();
+}
+
+let ownDescriptors: readonly number[] | undefined;
+
+/**
+ * The descriptors that Node's event loop consists of (its epoll and event descriptors, its wake-up pipes), in ascending
+ * order: they exist since the process was started or `reopenEventLoop` was called, and are looked up once then. Pipes
+ * of others that were open at that moment are among them, because nothing tells them apart.
+ */
+export function eventLoopDescriptors(): readonly number[] {
+  ownDescriptors ??= readdirSync('/proc/self/fd')
+    .map(Number)
+    .filter((fd) => fd > 2 && isOfEventLoop(fd))
+    .toSorted((a, b) => a - b);
+  return ownDescriptors;
+}
+
+function isOfEventLoop(fd: number): boolean {
+  try {
+    return /^anon_inode:\[event|^pipe:/.test(readlinkSync(`/proc/self/fd/${fd}`));
+  } catch {
+    // The one that listed the directory.
+    return false;
+  }
 }

@@ -26,21 +26,27 @@ interface Range {
   readonly end: bigint;
 }
 
-let sweepable: readonly Range[] | undefined;
+/** Lengths are computed beforehand: a sweep must allocate nothing (see `readyToFork`). */
+interface Stretch {
+  readonly start: bigint;
+  readonly length: bigint;
+}
+
+let sweepable: readonly Stretch[] | undefined;
 
 /** Undoes MADV_DONTFORK on every mapping of this process, in some microseconds. */
 export function heapSweep(): void {
   sweepable ??= rangesBetween(specialMappings(readMaps()));
   if (sweepable.every(sweep)) return;
   // A mapping that refuses has appeared since. Find it by trying each one, and remember where it is.
-  const refusing = mappings(readMaps()).filter((range) => !sweep(range));
+  const refusing = mappings(readMaps()).filter(({ start, end }) => !sweep({ start, length: end - start }));
   sweepable = rangesBetween(refusing);
   if (!sweepable.every(sweep)) throw failure('madvise', EINVAL, 'MADV_DOFORK');
 }
 
 /** False when the range holds a mapping that refuses. Holes are no error: ENOMEM is reported after all was done. */
-function sweep(range: Range): boolean {
-  if (c.madvise(range.start, range.end - range.start, MADV_DOFORK) === 0) return true;
+function sweep({ start, length }: Stretch): boolean {
+  if (c.madvise(start, length, MADV_DOFORK) === 0) return true;
   const code = errno();
   if (code === ENOMEM) return true;
   if (code === EINVAL) return false;
@@ -73,13 +79,13 @@ function specialMappings(maps: string): Range[] {
     .filter((range) => range.end <= TOP);
 }
 
-function rangesBetween(excluded: readonly Range[]): readonly Range[] {
-  const ranges: Range[] = [];
+function rangesBetween(excluded: readonly Range[]): readonly Stretch[] {
+  const stretches: Stretch[] = [];
   let start = BOTTOM;
   for (const hole of excluded) {
-    if (hole.start > start) ranges.push({ start, end: hole.start });
+    if (hole.start > start) stretches.push({ start, length: hole.start - start });
     start = hole.end;
   }
-  if (start < TOP) ranges.push({ start, end: TOP });
-  return ranges;
+  if (start < TOP) stretches.push({ start, length: TOP - start });
+  return stretches;
 }

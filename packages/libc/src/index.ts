@@ -1,5 +1,6 @@
 export * from './constants.ts';
 export * from './devices.ts';
+export { exerciseCalls } from './exercise.ts';
 export { errnoDescription, errnoName, errnoNumber } from './errno.ts';
 export * from './event-loop.ts';
 export { heapSweep } from './heap-sweep.ts';

@@ -83,6 +83,7 @@ type Defaults = { readonly [K in Name]: (kernel: FakeKernel, ...args: Arguments<
 
 const nothing = (): void => undefined;
 const zero = (): number => 0;
+const yes = (): boolean => true;
 
 /** The answers to calls nobody scripted. The mapped type makes a missing or misspelt one a compile error. */
 const defaults: Defaults = {
@@ -140,7 +141,9 @@ const defaults: Defaults = {
   mountSetattr: nothing,
   readFsContextLog: () => '',
   openat: (kernel) => kernel.handOut('openat'),
+  openatIfPresent: (kernel) => kernel.handOut('openatIfPresent'),
   openat2: (kernel) => kernel.handOut('openat2'),
+  openat2IfPresent: (kernel) => kernel.handOut('openat2IfPresent'),
   close: (kernel, fd) => kernel.takeBack(fd),
   closeRange: (kernel, first, last, flags) => {
     if (flags !== 0) return;
@@ -155,10 +158,13 @@ const defaults: Defaults = {
   pipe2: (kernel) => ({ readEnd: kernel.handOut('pipe2'), writeEnd: kernel.handOut('pipe2') }),
   fstat: () => emptyStat,
   fstatat: () => emptyStat,
+  fstatatIfPresent: () => emptyStat,
   fstatfs: () => ({ type: 0, blockSizeBytes: 4096n, blocksFree: 0n, blocksAvailable: 0n, blocks: 0n }),
   mkdirat: nothing,
+  mkdiratIfAbsent: yes,
   mknodat: nothing,
   symlinkat: nothing,
+  symlinkatIfAbsent: yes,
   linkat: nothing,
   unlinkat: nothing,
   renameat: nothing,

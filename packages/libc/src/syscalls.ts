@@ -189,6 +189,10 @@ export interface FileCalls {
   openat(dirfd: number, path: Path, flags: number, mode?: number): number;
   /** openat2(2); O_CLOEXEC is added. Retries EAGAIN a bounded number of times. */
   openat2(dirfd: number, path: Path, how: OpenHow): number;
+  /** As `openat`; undefined when there is nothing of that name (ENOENT, ENOTDIR). An error object is not for free. */
+  openatIfPresent(dirfd: number, path: Path, flags: number): number | undefined;
+  /** As `openat2`; undefined when there is nothing of that name (ENOENT, ENOTDIR). */
+  openat2IfPresent(dirfd: number, path: Path, how: OpenHow): number | undefined;
   close(fd: number): void;
   /** close_range(2); CLOSE_RANGE_CLOEXEC in `flags` marks instead of closing. `last` ≤ 2^32 - 1. */
   closeRange(first: number, last: number, flags: number): void;
@@ -206,10 +210,16 @@ export interface FileCalls {
   fstat(fd: number): FileStat;
   /** fstatat(2); `flags` may hold AT_SYMLINK_NOFOLLOW and AT_EMPTY_PATH. */
   fstatat(dirfd: number, path: Path, flags: number): FileStat;
+  /** As `fstatat`; undefined when there is nothing of that name (ENOENT, ENOTDIR). */
+  fstatatIfPresent(dirfd: number, path: Path, flags: number): FileStat | undefined;
   fstatfs(fd: number): FileSystemStat;
   mkdirat(dirfd: number, path: Path, mode: number): void;
+  /** As `mkdirat`; false when something of that name is there already (EEXIST). */
+  mkdiratIfAbsent(dirfd: number, path: Path, mode: number): boolean;
   mknodat(dirfd: number, path: Path, mode: number, device: bigint): void;
   symlinkat(target: Path, dirfd: number, path: Path): void;
+  /** As `symlinkat`; false when something of that name is there already (EEXIST). */
+  symlinkatIfAbsent(target: Path, dirfd: number, path: Path): boolean;
   linkat(fromFd: number, from: Path, toFd: number, to: Path, flags: number): void;
   unlinkat(dirfd: number, path: Path, flags: number): void;
   renameat(fromFd: number, from: Path, toFd: number, to: Path): void;

@@ -9,6 +9,7 @@ import { applyAppArmor } from '../process/apparmor.ts';
 import { execute, prepareIdentity, takeIdentity } from '../process/become.ts';
 import { openConsole } from '../process/console.ts';
 import { withHome } from '../process/environment.ts';
+import { setLimits, setOomScore } from '../process/limits.ts';
 import type { ProcessPlan } from '../process/plan.ts';
 import { closeOthers, installStdio, installTerminal, reopenNull } from '../process/stdio.ts';
 import { joinKeyring } from './init.ts';
@@ -24,6 +25,10 @@ export interface ExecPlan {
   readonly cgroup: Cgroup;
   readonly unifiedDone: boolean;
   readonly noNewKeyring: boolean;
+  /** See `InitPlan`. */
+  readonly limitsByParent: boolean;
+  /** What `closeOthers` leaves open. */
+  readonly keptDescriptors: readonly number[];
   readonly parentFd: number;
   readonly childFd: number;
 }
@@ -35,8 +40,12 @@ export function runExec(sys: Syscalls, plan: ExecPlan): never {
     sys.resetSignals();
     sys.close(plan.parentFd);
     const env = setUp(sys, plan, channel);
-    channel.send({ kind: 'ready' });
-    channel.expect('proceed');
+    if (plan.limitsByParent) {
+      channel.send({ kind: 'ready' });
+      channel.expect('proceed');
+    } else {
+      setLimits(sys, 0, plan.process.limits);
+    }
     const process = { ...plan.process, env };
     const path = takeIdentity(sys, process);
     channel.send({ kind: 'executing' });
@@ -63,7 +72,7 @@ function setUpSteps(sys: Syscalls, plan: ExecPlan, channel: ChildChannel): reado
   plan.cgroup.joinSelf({ unifiedDone: plan.unifiedDone });
   const proc = sys.openat(AT_FDCWD, '/proc', O_PATH | O_DIRECTORY);
   applyAppArmor(sys, proc, process);
-  const procSelf = sys.openat(proc, 'self', O_PATH | O_DIRECTORY);
+  if (!plan.limitsByParent) setOomScore(sys, 'self', process.oomScoreAdj);
   // A user namespace may refuse it later on.
   if ((namespaceFlags & CLONE_NEWUSER) !== 0) sys.setgroups([]);
   sys.setns(plan.initPidfd, namespaceFlags & ~CLONE_NEWPID);
@@ -82,7 +91,7 @@ function setUpSteps(sys: Syscalls, plan: ExecPlan, channel: ChildChannel): reado
     reopenNull(sys);
   }
   const env = withHome(sys, root, process.env, process.uid);
-  closeOthers(sys, procSelf, plan.childFd);
+  closeOthers(sys, plan.keptDescriptors);
   prepareIdentity(sys, process);
   return env;
 }

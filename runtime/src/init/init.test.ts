@@ -66,7 +66,10 @@ function planOf(steps: string[], change: Partial<InitPlan> = {}): InitPlan {
     stdio: { stdin: -1, stdout: 1, stderr: 2 },
     cgroup: { joinSelf: () => void steps.push('join') } as unknown as Cgroup,
     unifiedDone: false,
+    groupFollows: true,
     cgroupFirst: false,
+    limitsByParent: false,
+    keptDescriptors: [61],
     noNewKeyring: false,
     parentFd: 60,
     childFd: 61,
@@ -75,7 +78,7 @@ function planOf(steps: string[], change: Partial<InitPlan> = {}): InitPlan {
 }
 
 /** A kernel whose files are the device made last; the messages of the parent come as they must. */
-function kernel(steps: string[], answers: readonly string[] = ['proceed', 'start']): RecordingSyscalls {
+function kernel(steps: string[], answers: readonly string[] = ['grouped', 'start']): RecordingSyscalls {
   let rdev = makedev(1, 3);
   let ino = 0n;
   const stat = () => ({
@@ -111,7 +114,7 @@ t.test('init assembles, joins its group late, pivots, lets go, and executes only
   const steps: string[] = [];
   const sys = kernel(steps);
   t.throws(() => runInit(sys, planOf(steps)), ProcessGone);
-  t.same(steps.slice(0, 8), ['mount', 'join', 'pivot', 'close', 'ready', 'user', 'created', 'executing']);
+  t.same(steps.slice(0, 9), ['mount', 'join', 'pivot', 'close', 'close', 'close', 'user', 'created', 'executing']);
   t.ok(sys.names().includes('execve'));
   t.equal(sys.names()[0], 'resetSignals', 'a signal must not find a handler of the parent');
   t.end();
@@ -125,7 +128,7 @@ t.test('a cgroup namespace or mount makes it join first', (t) => {
 });
 
 t.test('an init whose parent is gone ends without executing anything', (t) => {
-  for (const answers of [[], ['proceed']]) {
+  for (const answers of [[], ['grouped']]) {
     const steps: string[] = [];
     const sys = kernel(steps, answers);
     t.throws(() => runInit(sys, planOf(steps)), ProcessGone);

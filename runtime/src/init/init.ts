@@ -18,6 +18,7 @@ import { enterNewTimeNamespace } from '../namespaces/time.ts';
 import { applyAppArmor } from '../process/apparmor.ts';
 import { execute, prepareIdentity, takeIdentity } from '../process/become.ts';
 import { withHome } from '../process/environment.ts';
+import { setLimits, setOomScore } from '../process/limits.ts';
 import type { ProcessPlan } from '../process/plan.ts';
 import { closeOthers, installStdio, installTerminal, reopenNull } from '../process/stdio.ts';
 import type { RootfsPlan } from '../rootfs/assemble.ts';
@@ -34,8 +35,14 @@ export interface InitPlan {
   readonly cgroup: Cgroup;
   /** The child was born in the group's v2 directory. */
   readonly unifiedDone: boolean;
+  /** The parent makes the group while the child works, and says when it can be joined. */
+  readonly groupFollows: boolean;
   /** The group must be joined before the mounts, because one of them (or a namespace) shows it. */
   readonly cgroupFirst: boolean;
+  /** The parent sets limits and OOM score, because a user namespace takes the privileges to raise them away. */
+  readonly limitsByParent: boolean;
+  /** What `closeOthers` leaves open. */
+  readonly keptDescriptors: readonly number[];
   readonly noNewKeyring: boolean;
   readonly parentFd: number;
   readonly childFd: number;
@@ -49,8 +56,12 @@ export function runInit(sys: Syscalls, plan: InitPlan): never {
     sys.close(plan.parentFd);
     enterNamespaces(sys, plan, channel);
     const env = setUp(sys, plan, channel);
-    channel.send({ kind: 'ready' });
-    channel.expect('proceed');
+    if (plan.limitsByParent) {
+      channel.send({ kind: 'ready' });
+      channel.expect('proceed');
+    } else {
+      setLimits(sys, 0, plan.process.limits);
+    }
     const process = { ...plan.process, env };
     const path = takeIdentity(sys, process);
     channel.send({ kind: 'created' });
@@ -80,9 +91,14 @@ function enterNamespaces(sys: Syscalls, plan: InitPlan, channel: ChildChannel): 
   if (!newUser && user === undefined) return;
   if (newUser) channel.expect('mapped');
   // As long as this process has the host's id it may write the control groups' files.
-  plan.cgroup.joinSelf({ unifiedDone: plan.unifiedDone });
+  joinGroup(plan, channel);
   sys.setresgid(0, 0, 0);
   sys.setresuid(0, 0, 0);
+}
+
+function joinGroup({ cgroup, groupFollows, unifiedDone }: InitPlan, channel: ChildChannel): void {
+  if (groupFollows) channel.expect('grouped');
+  cgroup.joinSelf({ unifiedDone });
 }
 
 /** Returns the environment of the program. */
@@ -97,20 +113,18 @@ function setUp(sys: Syscalls, plan: InitPlan, channel: ChildChannel): readonly s
 function setUpSteps(sys: Syscalls, plan: InitPlan, channel: ChildChannel): readonly string[] {
   const { spec, namespaces, process } = plan;
   const inUserNamespace = namespaces.newUser || namespaces.user !== undefined;
-  const joinGroup = (): void => {
-    if (!inUserNamespace) plan.cgroup.joinSelf({ unifiedDone: plan.unifiedDone });
-  };
   sys.setsid();
   sys.umask(0);
   installStdio(sys, process.terminal ? { stdin: -1, stdout: -1, stderr: -1 } : plan.stdio);
   if (!plan.noNewKeyring) joinKeyring(sys, plan.id);
   if (namespaces.newNetwork) sys.linkUp('lo');
   const proc = sys.openat(AT_FDCWD, '/proc', O_PATH | O_DIRECTORY);
-  const procSelf = sys.openat(proc, 'self', O_PATH | O_DIRECTORY);
   if (namespaces.newTime) {
+    const procSelf = sys.openat(proc, 'self', O_PATH | O_DIRECTORY);
     enterNewTimeNamespace(sys, procSelf, spec.linux?.timeOffsets);
   }
-  if (plan.cgroupFirst) joinGroup();
+  if (!plan.limitsByParent) setOomScore(sys, 'self', process.oomScoreAdj);
+  if (plan.cgroupFirst && !inUserNamespace) joinGroup(plan, channel);
   if (namespaces.newCgroup) sys.unshare(CLONE_NEWCGROUP);
 
   const assembled = assembleRootfs(sys, plan.rootfs, process);
@@ -125,11 +139,11 @@ function setUpSteps(sys: Syscalls, plan: InitPlan, channel: ChildChannel): reado
   writeSysctls(sys, proc, spec.linux?.sysctl ?? {});
   applyAppArmor(sys, proc, process);
   // As late as the host's paths can still be seen: what the set-up has used is not charged to the container.
-  if (!plan.cgroupFirst) joinGroup();
+  if (!plan.cgroupFirst && !inUserNamespace) joinGroup(plan, channel);
   enterRootfs(sys, plan.rootfs, assembled.root);
   const env = withHome(sys, assembled.root, process.env, process.uid);
   if (!process.terminal) reopenNull(sys);
-  closeOthers(sys, procSelf, plan.childFd);
+  closeOthers(sys, plan.keptDescriptors);
   prepareIdentity(sys, process);
   return env;
 }

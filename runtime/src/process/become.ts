@@ -26,7 +26,7 @@ import type { ProcessPlan } from './plan.ts';
 import { applyScheduling } from './scheduling.ts';
 
 export type BecomeCalls = ProcessCalls &
-  Pick<FileCalls, 'openat' | 'openat2' | 'close' | 'fstatat' | 'read' | 'write'> &
+  Pick<FileCalls, 'openat' | 'openat2' | 'close' | 'fstatat' | 'fstatatIfPresent' | 'read' | 'write'> &
   Pick<MountCalls, 'fchdir' | 'getcwd'>;
 
 export function prepareIdentity(sys: BecomeCalls, plan: ProcessPlan): void {

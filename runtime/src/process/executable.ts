@@ -22,7 +22,7 @@ import type { FileCalls, FileStat } from '@gantry/libc';
 const EXECUTE_BITS = 0o111;
 
 /** Looking a program up and into its first bytes. */
-export type LookupCalls = Pick<FileCalls, 'fstatat' | 'openat2' | 'read' | 'close'>;
+export type LookupCalls = Pick<FileCalls, 'fstatat' | 'fstatatIfPresent' | 'openat2' | 'read' | 'close'>;
 
 function quoted(name: string): string {
   return JSON.stringify(name);
@@ -47,7 +47,8 @@ export function findExecutable(sys: LookupCalls, name: string, env: readonly str
   for (const directory of path.split(':')) {
     if (path === '') break;
     const candidate = posix.join(directory === '' ? '.' : directory, name);
-    if (examine(sys, candidate) !== undefined) continue;
+    // Most directories do not have it, which is no error worth describing.
+    if (!looksExecutable(sys, candidate)) continue;
     if (posix.isAbsolute(candidate)) {
       refuseMagic(sys, candidate, name);
       return candidate;
@@ -55,6 +56,16 @@ export function findExecutable(sys: LookupCalls, name: string, env: readonly str
     throw unknown(`exec: ${quoted(name)}: cannot run executable found relative to current directory`);
   }
   throw notFoundInPath(name);
+}
+
+function looksExecutable(sys: Pick<FileCalls, 'fstatatIfPresent'>, path: string): boolean {
+  try {
+    const stat = sys.fstatatIfPresent(AT_FDCWD, path, 0);
+    return stat !== undefined && isExecutable(stat);
+  } catch (err) {
+    if (isErrno(err, 'ELOOP', 'EACCES')) return false;
+    throw err;
+  }
 }
 
 /** Why a file cannot be executed; undefined when it looks as if it could. */

@@ -1,15 +1,17 @@
 /**
  * Resource limits of a process (getrlimit(2)).
  *
- * They are set from outside, by the parent, before the process gives up its identity: raising one needs privileges that
- * it may not have in its user namespace. The limits on address space would hit the set-up itself, so these are lowered
+ * They are set before the process gives up its identity, by itself or, where it is in a user namespace and has no
+ * privileges to raise one, by the parent. The limits on address space would hit the set-up itself, so these are lowered
  * by the process as the last thing it does.
  */
-import { wrap } from '@gantry/errors';
-import { errnoDescription, resourceLimits, SyscallError } from '@gantry/libc';
+import { unknown, wrap } from '@gantry/errors';
+import { errnoDescription, isErrno, resourceLimits, SyscallError } from '@gantry/libc';
 import type { ProcessCalls, ResourceLimit } from '@gantry/libc';
 import { toUint64 } from '@gantry/oci';
 import type { Process } from '@gantry/oci';
+import { writeOnce } from '../namespaces/user-mappings.ts';
+import type { MappingCalls } from '../namespaces/user-mappings.ts';
 
 export interface LimitToSet extends ResourceLimit {
   readonly resource: number;
@@ -34,7 +36,7 @@ function hampersSetUp({ resource }: LimitToSet): boolean {
   return resource === RLIMIT_AS || resource === RLIMIT_DATA;
 }
 
-/** The parent's part: sets the limits of `pid`; of those that would hamper it only what has to be raised. */
+/** Sets the limits of `pid` (0: the caller); of those that would hamper its set-up only what has to be raised. */
 export function setLimits(sys: LimitCalls, pid: number, limits: readonly LimitToSet[]): void {
   for (const limit of limits) {
     if (hampersSetUp(limit) && limit.hard <= sys.getResourceLimit(pid, limit.resource).hard) continue;
@@ -54,5 +56,18 @@ function setLimit(sys: LimitCalls, pid: number, limit: LimitToSet): void {
   } catch (err) {
     const reason = err instanceof SyscallError ? errnoDescription(err.errno) : 'failed';
     throw wrap(err, `error setting rlimits for ready process: error setting rlimit type ${limit.resource}: ${reason}`);
+  }
+}
+
+/** Sets the OOM score of a process, by the host's procfs; `pid` may be `self`. Undefined leaves it as it is. */
+export function setOomScore(sys: MappingCalls, pid: number | 'self', score: number | undefined): void {
+  if (score === undefined) return;
+  try {
+    writeOnce(sys, `/proc/${pid}/oom_score_adj`, String(score));
+  } catch (err) {
+    if (isErrno(err, 'EACCES')) {
+      throw unknown(`process.oomScoreAdj: failed to update /proc/self/oom_score_adj: Permission denied`);
+    }
+    throw wrap(err, 'process.oomScoreAdj');
   }
 }

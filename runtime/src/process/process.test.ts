@@ -51,11 +51,16 @@ const plan: ProcessPlan = {
   personality: undefined,
 };
 
+/** Every path is this file, whichever way it is asked for. */
+function bothStats(stat: FileStat): RecordingSyscalls {
+  return new RecordingSyscalls().answer('fstatat', stat).answer('fstatatIfPresent', stat);
+}
+
 t.test('identity is given up in the order that keeps what the next step needs', (t) => {
-  const sys = new RecordingSyscalls().answer('fstatat', file(S_IFREG | 0o755));
+  const sys = bothStats(file(S_IFREG | 0o755));
   t.equal(takeIdentity(sys, plan), '/bin/sh');
   t.same(
-    sys.names().filter((name) => !['openat2', 'close', 'fstatat', 'read'].includes(name)),
+    sys.names().filter((name) => !['openat2', 'close', 'fstatat', 'fstatatIfPresent', 'read'].includes(name)),
     ['fchdir', 'prctl', 'prctl', 'prctl', 'prctl', 'setgroups', 'setresgid', 'setresuid', 'getcwd', 'prctl', 'capset'],
   );
   t.same(sys.openDescriptors(), []);
@@ -64,7 +69,7 @@ t.test('identity is given up in the order that keeps what the next step needs', 
 
 t.test('a filter without no_new_privs is installed with one capability more, which is given up directly after', (t) => {
   const late = { ...plan, noNewPrivileges: false };
-  const sys = new RecordingSyscalls().answer('fstatat', file(S_IFREG | 0o755));
+  const sys = bothStats(file(S_IFREG | 0o755));
   takeIdentity(sys, late);
   t.throws(() => execute(sys, late, '/bin/sh'), /called execve/);
   const [before, after] = sys.argumentsOf('capset');
@@ -110,8 +115,8 @@ t.test('the bounding set loses every capability that is not in it; ambient ones 
 });
 
 t.test('a program is looked up as runc does, with runc’s words', (t) => {
-  const found = (mode: number) => new RecordingSyscalls().answer('fstatat', file(mode));
-  const missing = new RecordingSyscalls().fail('fstatat', 1, 'ENOENT').fail('fstatat', 2, 'ENOENT');
+  const found = (mode: number) => bothStats(file(mode));
+  const missing = new RecordingSyscalls().answer('fstatatIfPresent', undefined);
   t.equal(findExecutable(found(S_IFREG | 0o755), 'x', ['PATH=/a:/b']), '/a/x');
   t.throws(() => findExecutable(found(S_IFREG | 0o644), '/x', []), { message: 'exec: "/x": permission denied' });
   t.throws(() => findExecutable(found(S_IFDIR | 0o755), '/x', []), { message: 'exec: "/x": permission denied' });
@@ -197,7 +202,7 @@ t.test('scheduling attributes are the kernel’s numbers', (t) => {
 t.test('standard descriptors may be given in any order and numbers', (t) => {
   const sys = new RecordingSyscalls();
   installStdio(sys, { stdin: 2, stdout: -1, stderr: 0 });
-  t.same(sys.names(), ['openat', 'dup', 'dup', 'dup', 'dup2', 'dup2', 'dup2'], 'all are copied before any is replaced');
+  t.same(sys.names(), ['openat', 'dup', 'dup', 'dup2', 'dup2', 'dup2'], 'copied before any is replaced');
   t.end();
 });
 

@@ -5,9 +5,7 @@ import {
   CLOSE_RANGE_CLOEXEC,
   isErrno,
   makedev,
-  O_DIRECTORY,
   O_NOFOLLOW,
-  O_RDONLY,
   O_RDWR,
   S_IFCHR,
   S_IFIFO,
@@ -20,20 +18,17 @@ import type { Stdio } from '../container.ts';
 const NULL_DEVICE = makedev(1, 3);
 const LAST_FD = 0xffff_ffff;
 
-type Calls = Pick<
-  FileCalls,
-  'openat' | 'close' | 'dup' | 'dup2' | 'fstat' | 'fchownat' | 'closeRange' | 'readDirectory' | 'readlinkat'
->;
+type Calls = Pick<FileCalls, 'openat' | 'close' | 'dup' | 'dup2' | 'fstat' | 'fchownat' | 'closeRange'>;
 
 /**
- * Puts the given descriptors onto 0, 1 and 2. They are copied first, because one of them may be 0, 1 or 2 itself. The
- * copies are left to `closeOthers`.
+ * Puts the given descriptors onto 0, 1 and 2. One that is 0, 1 or 2 itself is copied first, because it may be overwritten
+ * before its turn. Copies are left to `closeOthers`.
  */
 export function installStdio(sys: Calls, stdio: Stdio): void {
   const wanted = [stdio.stdin, stdio.stdout, stdio.stderr];
   const nothing = wanted.includes(-1) ? sys.openat(AT_FDCWD, '/dev/null', O_RDWR) : -1;
-  const copies = wanted.map((fd) => sys.dup(fd < 0 ? nothing : fd, 3));
-  for (const [target, copy] of copies.entries()) sys.dup2(copy, target);
+  const sources = wanted.map((fd) => (fd < 0 ? nothing : fd)).map((fd) => (fd < 3 ? sys.dup(fd, 3) : fd));
+  for (const [target, source] of sources.entries()) sys.dup2(source, target);
 }
 
 /** A terminal on 0, 1 and 2. */
@@ -45,24 +40,23 @@ export function installTerminal(sys: Calls, slave: number): void {
  * Lets go of the caller's descriptors: everything from 3 on is closed at execve, and what others could wait for (files,
  * fifos, terminals, sockets) at once, because a created container may stay what it is for a long time.
  *
- * What Node's own event loop consists of (event descriptors, its signal pipe) must stay: V8 wakes the loop up from
- * inside an allocation, and libuv aborts the process when it cannot. `procSelf` is a descriptor of the host's
- * /proc/self, and is closed with the rest.
+ * What Node's own event loop consists of must stay (`eventLoopDescriptors`): V8 wakes the loop up from inside an
+ * allocation, and libuv aborts the process when it cannot. `kept` are these and the handshake's, in ascending order.
  */
-export function closeOthers(sys: Calls, procSelf: number, kept: number): void {
-  sys.closeRange(3, LAST_FD, CLOSE_RANGE_CLOEXEC);
-  const list = sys.openat(procSelf, 'fd', O_RDONLY | O_DIRECTORY);
-  for (const name of sys.readDirectory(list)) {
-    const fd = Number(name.toString('latin1'));
-    if (fd < 3 || fd === kept || fd === list) continue;
-    if (!isOfEventLoop(sys.readlinkat(list, name))) sys.close(fd);
+export function closeOthers(sys: Calls, kept: readonly number[]): void {
+  let first = 3;
+  for (const fd of kept) {
+    if (fd < first) continue;
+    if (fd > first) sys.closeRange(first, fd - 1, 0);
+    first = fd + 1;
   }
-  sys.close(list);
+  sys.closeRange(first, LAST_FD, 0);
+  sys.closeRange(3, LAST_FD, CLOSE_RANGE_CLOEXEC);
 }
 
-function isOfEventLoop(link: Buffer): boolean {
-  const text = link.toString('latin1');
-  return text.startsWith('anon_inode:[event') || text.startsWith('pipe:');
+/** A list in ascending order with one more descriptor in it. */
+export function withDescriptor(kept: readonly number[], fd: number): number[] {
+  return [...kept.filter((one) => one < fd), fd, ...kept.filter((one) => one > fd)];
 }
 
 /**

@@ -8,7 +8,7 @@ import type { FileSystemCalls } from './filesystems.ts';
 import type { PlannedMount } from './sources.ts';
 import { makeDirectory, using } from './resolve.ts';
 
-export type CgroupMountCalls = FileSystemCalls & Pick<FileCalls, 'symlinkat'>;
+export type CgroupMountCalls = FileSystemCalls & Pick<FileCalls, 'mkdirat' | 'symlinkat'>;
 
 /** The container's groups as the host sees them. */
 export interface CgroupView {

@@ -20,9 +20,9 @@ import type { FileCalls } from '@gantry/libc';
 import type { DeviceType, LinuxDevice } from '@gantry/oci';
 import { attach, copyTree } from './detached.ts';
 import type { FileSystemCalls } from './filesystems.ts';
-import { makeDirectory, normalDestination, openWithoutLinks, using } from './resolve.ts';
+import { makeDirectory, normalDestination, openWithoutLinks, statOf, using } from './resolve.ts';
 
-export type DeviceCalls = FileSystemCalls & Pick<FileCalls, 'mknodat' | 'fchownat' | 'symlinkat' | 'unlinkat'>;
+export type DeviceCalls = FileSystemCalls & Pick<FileCalls, 'mknodat' | 'fchownat' | 'symlinkatIfAbsent' | 'unlinkat'>;
 
 /** What every container has (runtime specification, config-linux.md "Default Devices"). */
 export const defaultDevices: readonly LinuxDevice[] = [
@@ -35,6 +35,7 @@ export const defaultDevices: readonly LinuxDevice[] = [
 ];
 
 const DEFAULT_MODE = 0o666;
+const S_ISGID = 0o2000;
 
 const symlinks: readonly (readonly [name: string, target: string])[] = [
   ['fd', '/proc/self/fd'],
@@ -45,23 +46,33 @@ const symlinks: readonly (readonly [name: string, target: string])[] = [
 
 const fileTypes: Readonly<Record<DeviceType, number>> = { c: S_IFCHR, u: S_IFCHR, b: S_IFBLK, p: S_IFIFO };
 
+/** The directory that nodes are made in. */
+interface DeviceDirectory {
+  readonly path: string;
+  readonly fd: number;
+  /** What is made in it gets its group (S_ISGID). */
+  readonly inheritsGroup: boolean;
+}
+
 /**
  * Makes the nodes. `byBind` shows the host's nodes instead of making new ones, which a user namespace does not allow.
  * The process's umask must be 0.
  */
 export function makeDevices(sys: DeviceCalls, root: number, devices: readonly LinuxDevice[], byBind: boolean): void {
   // Nearly all of them are in one directory, which is looked up once.
-  let open: { readonly path: string; readonly fd: number } | undefined;
+  let open: DeviceDirectory | undefined;
   try {
     for (const device of devices) {
       const path = normalDestination(device.path);
       const directory = posix.dirname(path);
       if (open?.path !== directory) {
         if (open !== undefined) sys.close(open.fd);
-        open = { path: directory, fd: openDeviceDirectory(sys, root, directory) };
+        const fd = openDeviceDirectory(sys, root, directory);
+        open = { path: directory, fd, inheritsGroup: false };
+        open = { ...open, inheritsGroup: (statOf(sys, fd).mode & S_ISGID) !== 0 };
       }
       try {
-        makeDevice(sys, open.fd, posix.basename(path), device, byBind);
+        makeDevice(sys, open, posix.basename(path), device, byBind);
       } catch (err) {
         throw wrap(err, `device ${device.path}`);
       }
@@ -83,7 +94,13 @@ function openDeviceDirectory(sys: DeviceCalls, root: number, path: string): numb
   return openWithoutLinks(sys, root, path, O_DIRECTORY);
 }
 
-function makeDevice(sys: DeviceCalls, directory: number, name: string, device: LinuxDevice, byBind: boolean): void {
+function makeDevice(
+  sys: DeviceCalls,
+  { fd: directory, inheritsGroup }: DeviceDirectory,
+  name: string,
+  device: LinuxDevice,
+  byBind: boolean,
+): void {
   const type = fileTypes[device.type];
   if (byBind && type !== S_IFIFO) {
     bindDevice(sys, directory, name, device.path);
@@ -91,8 +108,11 @@ function makeDevice(sys: DeviceCalls, directory: number, name: string, device: L
   }
   const mode = type | ((device.fileMode ?? DEFAULT_MODE) & 0o7777);
   const number = type === S_IFIFO ? 0n : makedev(device.major, device.minor);
+  const { uid = 0, gid = 0 } = device;
   try {
     sys.mknodat(directory, name, mode, number);
+    // It is ours: nobody else's to look at, and already owned as most are.
+    if (uid === 0 && gid === 0 && !inheritsGroup) return;
   } catch (err) {
     if (isErrno(err, 'EPERM')) {
       bindDevice(sys, directory, name, device.path);
@@ -104,7 +124,6 @@ function makeDevice(sys: DeviceCalls, directory: number, name: string, device: L
   if ((found.mode & S_IFMT) !== type || (type !== S_IFIFO && found.rdev !== number)) {
     throw failedPrecondition('something else is there already');
   }
-  const { uid = 0, gid = 0 } = device;
   if (found.uid !== uid || found.gid !== gid) sys.fchownat(directory, name, uid, gid, AT_SYMLINK_NOFOLLOW);
 }
 
@@ -116,34 +135,48 @@ function bindDevice(sys: DeviceCalls, directory: number, name: string, hostPath:
   });
 }
 
+/** How often /dev/ptmx is taken away again when others put something there at the same moment. */
+const PTMX_ATTEMPTS = 10;
+const PTMX_TARGET = 'pts/ptmx';
+
 /** /dev/fd and its like, and /dev/ptmx. What an image has there already stays, but for ptmx. */
 export function makeDeviceLinks(sys: DeviceCalls, root: number): void {
   using(sys, openDeviceDirectory(sys, root, '/dev'), (dev) => {
-    for (const [name, target] of symlinks) linkIfMissing(sys, dev, name, target);
-    if (hostHas(sys, '/proc/kcore')) linkIfMissing(sys, dev, 'core', '/proc/kcore');
+    for (const [name, target] of symlinks) sys.symlinkatIfAbsent(target, dev, name);
+    if (hostHasKcore(sys)) sys.symlinkatIfAbsent('/proc/kcore', dev, 'core');
+    linkPtmx(sys, dev);
+  });
+}
+
+/**
+ * Containers that are created at the same time may share a root directory without a mount at /dev: a link that is right
+ * stays, whoever made it.
+ */
+function linkPtmx(sys: DeviceCalls, dev: number): void {
+  for (let attempt = 1; !sys.symlinkatIfAbsent(PTMX_TARGET, dev, 'ptmx') && !isPtmxLink(sys, dev); attempt++) {
+    if (attempt > PTMX_ATTEMPTS) throw failedPrecondition('/dev/ptmx of the root file system keeps coming back');
     try {
       sys.unlinkat(dev, 'ptmx', 0);
     } catch (err) {
       if (!isErrno(err, 'ENOENT')) throw wrap(err, 'replacing /dev/ptmx');
     }
-    sys.symlinkat('pts/ptmx', dev, 'ptmx');
-  });
-}
-
-function linkIfMissing(sys: DeviceCalls, directory: number, name: string, target: string): void {
-  try {
-    sys.symlinkat(target, directory, name);
-  } catch (err) {
-    if (!isErrno(err, 'EEXIST')) throw err;
   }
 }
 
-function hostHas(sys: DeviceCalls, path: string): boolean {
+function isPtmxLink(sys: DeviceCalls, dev: number): boolean {
   try {
-    sys.fstatat(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW);
-    return true;
+    return sys.readlinkat(dev, 'ptmx').toString() === PTMX_TARGET;
   } catch (err) {
-    if (isErrno(err, 'ENOENT')) return false;
+    // EINVAL: no symlink.
+    if (isErrno(err, 'ENOENT', 'EINVAL')) return false;
     throw err;
   }
+}
+
+let kcore: boolean | undefined;
+
+/** Whether this kernel shows its memory as a file; looked up once. */
+function hostHasKcore(sys: DeviceCalls): boolean {
+  kcore ??= sys.fstatatIfPresent(AT_FDCWD, '/proc/kcore', AT_SYMLINK_NOFOLLOW) !== undefined;
+  return kcore;
 }

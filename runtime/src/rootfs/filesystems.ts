@@ -1,6 +1,7 @@
 /** The mount list, carried out in the child: one entry after the other, in the configuration's order. */
 import { invalidArgument, wrap } from '@gantry/errors';
 import { isErrno, MOUNT_ATTR_RDONLY, O_DIRECTORY, PROC_SUPER_MAGIC } from '@gantry/libc';
+import type { FileStat } from '@gantry/libc';
 import { attach, mountDetached, setAttributes, setPropagation, singleOptions } from './detached.ts';
 import type { DetachedCalls } from './detached.ts';
 import type { PlannedMount } from './sources.ts';
@@ -57,23 +58,20 @@ function mountFileSystem(sys: FileSystemCalls, root: number, mount: PlannedMount
     throw invalidArgument('"/proc" cannot be mounted because it is not of type proc');
   }
   const isTmpfs = type === 'tmpfs';
-  const existing = isTmpfs ? openIfPresent(sys, root, destination) : undefined;
   const data = singleOptions(options.data);
-  // A tmpfs over an existing directory keeps that directory's mode, unless the options say otherwise.
-  if (existing !== undefined) {
-    const mode = using(sys, existing, () => statOf(sys, existing)).mode & 0o7777;
-    data.unshift(`mode=${mode.toString(8)}`);
-  }
   // What is mounted read-only from the start could not hold the mount points and devices that follow.
   const readOnlyLater = isTmpfs && (options.attributes.set & MOUNT_ATTR_RDONLY) !== 0;
   const attributes = readOnlyLater
     ? { ...options.attributes, set: options.attributes.set & ~MOUNT_ATTR_RDONLY }
     : options.attributes;
   const superFlags = readOnlyLater ? options.superFlags.filter((flag) => flag !== 'ro') : options.superFlags;
-  const target = openTarget(sys, root, mount);
+  const existing = isTmpfs ? openIfPresent(sys, root, destination, O_DIRECTORY) : undefined;
+  const target = existing ?? openTarget(sys, root, mount);
   let fd: number | undefined;
   try {
-    checkTarget(sys, root, mount, target);
+    const { mode } = checkTarget(sys, root, mount, target);
+    // A tmpfs over an existing directory keeps that directory's mode, unless the options say otherwise.
+    if (existing !== undefined) data.unshift(`mode=${(mode & 0o7777).toString(8)}`);
     fd = mountDetached(sys, { type, source, attributes, superFlags, data });
     attach(sys, fd, target);
     if (options.recursiveAttributes !== undefined) setAttributes(sys, fd, options.recursiveAttributes, true);
@@ -102,8 +100,8 @@ function openTarget(sys: FileSystemCalls, root: number, mount: PlannedMount): nu
   }
 }
 
-/** Neither the root itself nor a place inside procfs may be covered. */
-function checkTarget(sys: FileSystemCalls, root: number, mount: PlannedMount, target: number): void {
+/** Neither the root itself nor a place inside procfs may be covered. Returns what is there. */
+function checkTarget(sys: FileSystemCalls, root: number, mount: PlannedMount, target: number): FileStat {
   const here = statOf(sys, target);
   const top = statOf(sys, root);
   if (here.dev === top.dev && here.ino === top.ino) throw invalidArgument('mount destination is the root file system');
@@ -111,9 +109,10 @@ function checkTarget(sys: FileSystemCalls, root: number, mount: PlannedMount, ta
   if (insideProc && !allowedInProc.has(mount.destination)) {
     throw invalidArgument(`"${mount.destination}" cannot be mounted because it is inside /proc`);
   }
-  if (!insideProc || isDirectory(here)) return;
+  if (!insideProc || isDirectory(here)) return here;
   // An allowed name must also be that file and not a symlink of the image to another.
   sys.close(openWithoutLinks(sys, root, mount.destination));
+  return here;
 }
 
 function isProcfs(sys: FileSystemCalls, fd: number): boolean {

@@ -1,9 +1,8 @@
 /** The parent's part of a root file system: what it opens and decides before the child exists. */
-import type { Cgroup } from '@gantry/cgroups';
+import type { Cgroup, CgroupHierarchy } from '@gantry/cgroups';
 import type { Spec } from '@gantry/oci';
 import type { Descriptors } from '../clean-up.ts';
 import type { CreateRequest } from '../container.ts';
-import { hostCgroups } from '../host-cgroups.ts';
 import type { RootfsPlan } from './assemble.ts';
 import type { CgroupView, V1Hierarchy } from './cgroup-mount.ts';
 import { rootPropagation } from './mount-options.ts';
@@ -14,6 +13,7 @@ import type { SourceCalls } from './sources.ts';
 export function planRootfs(
   sys: SourceCalls,
   request: CreateRequest,
+  hierarchy: CgroupHierarchy,
   cgroup: Cgroup,
   descriptors: Descriptors,
 ): RootfsPlan {
@@ -24,7 +24,7 @@ export function planRootfs(
     root: openRootfs(sys, request, descriptors),
     mounts: planMounts(sys, spec.mounts ?? [], bundle, propagation, descriptors),
     propagation,
-    cgroup: cgroupView(spec, cgroup),
+    cgroup: cgroupView(spec, hierarchy, cgroup),
     devices: linux.devices ?? [],
     bindDevices: (linux.namespaces ?? []).some(({ type }) => type === 'user'),
     maskedPaths: linux.maskedPaths ?? [],
@@ -34,8 +34,7 @@ export function planRootfs(
   };
 }
 
-function cgroupView(spec: Spec, cgroup: Cgroup): CgroupView {
-  const { mode, unified, controllers } = hostCgroups();
+function cgroupView(spec: Spec, { mode, unified, controllers }: CgroupHierarchy, cgroup: Cgroup): CgroupView {
   const paths = cgroup.paths();
   const byMount = new Map<string, V1Hierarchy>();
   for (const [name, { directory: mount }] of controllers) {

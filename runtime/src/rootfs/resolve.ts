@@ -11,7 +11,6 @@ import { invalidArgument, wrap } from '@gantry/errors';
 import {
   AT_EMPTY_PATH,
   AT_SYMLINK_NOFOLLOW,
-  isErrno,
   O_CREAT,
   O_DIRECTORY,
   O_NOFOLLOW,
@@ -28,7 +27,15 @@ import type { FileCalls, FileStat } from '@gantry/libc';
 
 export type ResolveCalls = Pick<
   FileCalls,
-  'openat2' | 'openat' | 'close' | 'mkdirat' | 'fstatat' | 'readlinkat' | 'fstatfs'
+  | 'openat2'
+  | 'openat2IfPresent'
+  | 'openat'
+  | 'close'
+  | 'mkdiratIfAbsent'
+  | 'fstatat'
+  | 'fstatatIfPresent'
+  | 'readlinkat'
+  | 'fstatfs'
 >;
 
 /** As many as the kernel follows (path_resolution(7)). */
@@ -51,13 +58,8 @@ export function openWithoutLinks(sys: ResolveCalls, root: number, unsafePath: st
 }
 
 /** As `openInRoot`; undefined when it is not there. */
-export function openIfPresent(sys: ResolveCalls, root: number, unsafePath: string): number | undefined {
-  try {
-    return openInRoot(sys, root, unsafePath);
-  } catch (err) {
-    if (isErrno(err, 'ENOENT', 'ENOTDIR')) return undefined;
-    throw err;
-  }
+export function openIfPresent(sys: ResolveCalls, root: number, unsafePath: string, flags = 0): number | undefined {
+  return sys.openat2IfPresent(root, unsafePath, { flags: O_PATH | flags, resolve: inRoot });
 }
 
 export function statOf(sys: ResolveCalls, fd: number): FileStat {
@@ -89,11 +91,8 @@ export function makeDirectory(sys: ResolveCalls, root: number, unsafePath: strin
 export function makeTarget(sys: ResolveCalls, root: number, unsafePath: string, kind: 'directory' | 'file'): number {
   if (kind === 'directory') return makeDirectory(sys, root, unsafePath);
   const path = normalDestination(unsafePath);
-  try {
-    return openInRoot(sys, root, path);
-  } catch (err) {
-    if (!isErrno(err, 'ENOENT')) throw err;
-  }
+  const existing = openIfPresent(sys, root, path);
+  if (existing !== undefined) return existing;
   const real = followDangling(sys, root, path, MAX_DANGLING_LINKS);
   return using(sys, makeDirectory(sys, root, posix.dirname(real)), (parent) => {
     const name = posix.basename(real);
@@ -104,20 +103,22 @@ export function makeTarget(sys: ResolveCalls, root: number, unsafePath: string, 
 }
 
 function make(sys: ResolveCalls, root: number, path: string, linksLeft: number): number {
-  try {
-    return openInRoot(sys, root, path, O_DIRECTORY);
-  } catch (err) {
-    if (!isErrno(err, 'ENOENT')) throw err;
-    if (path === '/') throw err;
-  }
-  const real = followDangling(sys, root, path, linksLeft);
-  if (real !== path) return make(sys, root, real, linksLeft - 1);
+  const existing = openIfPresent(sys, root, path, O_DIRECTORY);
+  if (existing !== undefined) return existing;
+  // The root itself cannot be made; what is wrong with it is in the error.
+  if (path === '/') return openInRoot(sys, root, path, O_DIRECTORY);
   return using(sys, make(sys, root, posix.dirname(path), linksLeft), (parent) => {
     const name = posix.basename(path);
+    let isNew: boolean;
     try {
-      sys.mkdirat(parent, name, 0o755);
+      isNew = sys.mkdiratIfAbsent(parent, name, 0o755);
     } catch (err) {
-      if (!isErrno(err, 'EEXIST')) throw wrap(err, `making ${path} in the root file system`);
+      throw wrap(err, `making ${path} in the root file system`);
+    }
+    if (!isNew) {
+      // Made by somebody else just now, a symlink to nothing, or no directory, which the open below says.
+      const real = linkTarget(sys, parent, path, linksLeft);
+      if (real !== undefined) return make(sys, root, real, linksLeft - 1);
     }
     return sys.openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW);
   });
@@ -125,25 +126,19 @@ function make(sys: ResolveCalls, root: number, path: string, linksLeft: number):
 
 /** Where the missing path leads when its last component is a symlink to nothing; the path itself when it is not. */
 function followDangling(sys: ResolveCalls, root: number, path: string, linksLeft: number): string {
-  let parent: number;
-  try {
-    parent = openInRoot(sys, root, posix.dirname(path), O_DIRECTORY);
-  } catch (err) {
-    if (isErrno(err, 'ENOENT')) return path;
-    throw err;
-  }
-  return using(sys, parent, () => {
-    const name = posix.basename(path);
-    try {
-      if ((sys.fstatat(parent, name, AT_SYMLINK_NOFOLLOW).mode & S_IFMT) !== S_IFLNK) return path;
-    } catch (err) {
-      if (isErrno(err, 'ENOENT')) return path;
-      throw err;
-    }
-    if (linksLeft <= 0) throw invalidArgument(`too many symlinks at ${path} in the root file system`);
-    const unsafeTarget = sys.readlinkat(parent, name).toString();
-    // `..` in a link counts from where the link really is; lexical joining differs only for links below links, and the
-    // result is resolved inside the root again.
-    return posix.resolve(posix.dirname(path), unsafeTarget);
-  });
+  const parent = openIfPresent(sys, root, posix.dirname(path), O_DIRECTORY);
+  if (parent === undefined) return path;
+  return using(sys, parent, () => linkTarget(sys, parent, path, linksLeft) ?? path);
+}
+
+/** The path that the symlink at `path`, which is in the open `parent`, stands for; undefined when it is no symlink. */
+function linkTarget(sys: ResolveCalls, parent: number, path: string, linksLeft: number): string | undefined {
+  const name = posix.basename(path);
+  const stat = sys.fstatatIfPresent(parent, name, AT_SYMLINK_NOFOLLOW);
+  if (stat === undefined || (stat.mode & S_IFMT) !== S_IFLNK) return undefined;
+  if (linksLeft <= 0) throw invalidArgument(`too many symlinks at ${path} in the root file system`);
+  const unsafeTarget = sys.readlinkat(parent, name).toString();
+  // `..` in a link counts from where the link really is; lexical joining differs only for links below links, and the
+  // result is resolved inside the root again.
+  return posix.resolve(posix.dirname(path), unsafeTarget);
 }

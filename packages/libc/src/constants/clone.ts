@@ -15,6 +15,8 @@ export const CLONE_NEWPID = 0x20000000;
 export const CLONE_NEWNET = 0x40000000;
 
 /** clone3(2) only: the child is born in a cgroup v2. */
+/** clone3(2): signals with a handler get their default action in the child. */
+export const CLONE_CLEAR_SIGHAND = 0x1_0000_0000n;
 export const CLONE_INTO_CGROUP = 0x2_0000_0000n;
 
 export const WNOHANG = 1;

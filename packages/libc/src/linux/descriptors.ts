@@ -16,6 +16,7 @@ const MSG_NOSIGNAL = 0x4000;
 const MSG_CMSG_CLOEXEC = 0x40000000;
 const CMSG_HEADER_BYTES = 16;
 const MAX_FDS = 16;
+const SCRATCH_BYTES = 16 * 1024;
 const CONTROL_BYTES = CMSG_HEADER_BYTES + MAX_FDS * 4;
 
 /** One message's fixed structures, each at a known address. */
@@ -26,6 +27,8 @@ interface Envelope {
   readonly vector: Buffer;
   /** struct cmsghdr: len 0, level 8, type 12; then the descriptors. Room for exactly 16 of them. */
   readonly control: Buffer;
+  /** Where messages of usual size are received, before they are copied out. */
+  readonly scratch: Buffer;
 }
 
 let envelope: Envelope | undefined;
@@ -38,15 +41,15 @@ function prepared(): Envelope {
     header.writeBigUInt64LE(addressOf(vector), 16);
     header.writeBigUInt64LE(1n, 24);
     header.writeBigUInt64LE(addressOf(control), 32);
-    envelope = { header, vector, control };
+    envelope = { header, vector, control, scratch: Buffer.alloc(SCRATCH_BYTES) };
   }
   return envelope;
 }
 onPreload(() => void prepared());
 
-function fillVector(vector: Buffer, data: Buffer): void {
+function fillVector(vector: Buffer, data: Buffer, length = data.length): void {
   vector.writeBigUInt64LE(addressOf(data), 0);
-  vector.writeBigUInt64LE(BigInt(data.length), 8);
+  vector.writeBigUInt64LE(BigInt(length), 8);
 }
 
 /**
@@ -88,15 +91,17 @@ export const descriptorCalls: Pick<ChannelCalls, 'sendMessage' | 'receiveMessage
   },
 
   receiveMessage(fd, maxBytes) {
-    const data = Buffer.alloc(maxBytes);
     const message = prepared();
-    fillVector(message.vector, data);
+    const isUsual = maxBytes <= SCRATCH_BYTES;
+    const data = isUsual ? message.scratch : Buffer.alloc(maxBytes);
+    fillVector(message.vector, data, maxBytes);
     message.header.writeBigUInt64LE(BigInt(CONTROL_BYTES), 40);
     let result: number;
     do result = c.recvmsg(fd, message.header, MSG_CMSG_CLOEXEC);
     while (interrupted(result));
     if (result < 0 && errno() === EAGAIN) return undefined;
     const length = check(result, 'recvmsg', fd);
-    return { data: data.subarray(0, length), fds: receivedDescriptors(message) };
+    const received = data.subarray(0, length);
+    return { data: isUsual ? Buffer.from(received) : received, fds: receivedDescriptors(message) };
   },
 };

@@ -1,10 +1,10 @@
 /** Files by descriptor and by path relative to one. */
 import { AT_EMPTY_PATH, O_CLOEXEC, O_NONBLOCK } from '../constants/open.ts';
 import { makedev } from '../devices.ts';
-import { EAGAIN, EINVAL } from '../errno.ts';
+import { EAGAIN, EEXIST, EINVAL, ENOENT, ENOTDIR } from '../errno.ts';
 import { check, cString, declare, errno, failure, interrupted } from '../native.ts';
 import { NR } from '../syscall-numbers.ts';
-import type { FileCalls, FileStat, Path } from '../syscalls.ts';
+import type { FileCalls, FileStat, OpenHow, Path } from '../syscalls.ts';
 
 const c = declare('glibc', {
   // int openat(int dirfd, const char *path, int flags, mode_t mode)
@@ -64,6 +64,7 @@ const OPENAT2_ATTEMPTS = 128;
 const stat = Buffer.alloc(256);
 const how = Buffer.alloc(24);
 const pair = Buffer.alloc(8);
+const fileSystem = Buffer.alloc(128);
 const times = Buffer.alloc(32);
 const link = Buffer.alloc(4097);
 let directory: Buffer | undefined;
@@ -121,29 +122,60 @@ function collectNames(from: Buffer, length: number, names: Buffer[]): void {
   }
 }
 
+/** A descriptor, or -1 with the reason in errno; the same holds for the two below. */
+function openAt(dirfd: number, path: Path, flags: number, mode: number): number {
+  const name = cString(path, 'openat');
+  let result: number;
+  do result = c.openat(dirfd, name, flags | O_CLOEXEC, mode);
+  while (interrupted(result));
+  return result;
+}
+
+function openAt2(dirfd: number, path: Path, { flags, mode, resolve }: OpenHow): number {
+  const name = cString(path, 'openat2');
+  // Three 64-bit numbers of which no used bit is above the 32nd.
+  how.writeInt32LE(flags | O_CLOEXEC, 0);
+  how.writeInt32LE(mode ?? 0, 8);
+  how.writeInt32LE(resolve, 16);
+  let result = -1;
+  for (let attempt = 0; attempt < OPENAT2_ATTEMPTS; attempt++) {
+    do result = c.openat2(NR.openat2, dirfd, name, how, how.length);
+    while (interrupted(result));
+    if (result >= 0 || errno() !== EAGAIN) break;
+  }
+  return result;
+}
+
+function statAt(dirfd: number, path: Path, flags: number): number {
+  const name = cString(path, 'statx');
+  let result: number;
+  do result = c.statx(dirfd, name, flags, STATX_BASIC_STATS, stat);
+  while (interrupted(result));
+  return result;
+}
+
+/** True when a call has failed because there is nothing of that name. */
+function isAbsent(result: number): boolean {
+  if (result >= 0) return false;
+  const code = errno();
+  return code === ENOENT || code === ENOTDIR;
+}
+
 type Calls = Omit<FileCalls, 'fsetxattr' | 'fgetxattr' | 'flistxattr' | 'lsetxattr' | 'lgetxattr' | 'llistxattr'>;
 
 export const fileCalls: Calls = {
-  openat(dirfd, path, flags, mode = 0) {
-    const name = cString(path, 'openat');
-    let result: number;
-    do result = c.openat(dirfd, name, flags | O_CLOEXEC, mode);
-    while (interrupted(result));
-    return check(result, 'openat', path);
+  openat: (dirfd, path, flags, mode = 0) => check(openAt(dirfd, path, flags, mode), 'openat', path),
+
+  openatIfPresent(dirfd, path, flags) {
+    const result = openAt(dirfd, path, flags, 0);
+    return isAbsent(result) ? undefined : check(result, 'openat', path);
   },
 
-  openat2(dirfd, path, { flags, mode, resolve }) {
-    const name = cString(path, 'openat2');
-    how.writeBigUInt64LE(BigInt(flags | O_CLOEXEC), 0);
-    how.writeBigUInt64LE(BigInt(mode ?? 0), 8);
-    how.writeBigUInt64LE(BigInt(resolve), 16);
-    let result = -1;
-    for (let attempt = 0; attempt < OPENAT2_ATTEMPTS; attempt++) {
-      do result = c.openat2(NR.openat2, dirfd, name, how, how.length);
-      while (interrupted(result));
-      if (result >= 0 || errno() !== EAGAIN) break;
-    }
-    return check(result, 'openat2', path);
+  openat2: (dirfd, path, openHow) => check(openAt2(dirfd, path, openHow), 'openat2', path),
+
+  openat2IfPresent(dirfd, path, openHow) {
+    const result = openAt2(dirfd, path, openHow);
+    return isAbsent(result) ? undefined : check(result, 'openat2', path);
   },
 
   close(fd) {
@@ -207,16 +239,19 @@ export const fileCalls: Calls = {
   },
 
   fstatat(dirfd, path, flags) {
-    let result: number;
-    const name = cString(path, 'statx');
-    do result = c.statx(dirfd, name, flags, STATX_BASIC_STATS, stat);
-    while (interrupted(result));
+    check(statAt(dirfd, path, flags), 'statx', subjectOf(dirfd, path));
+    return readStat();
+  },
+
+  fstatatIfPresent(dirfd, path, flags) {
+    const result = statAt(dirfd, path, flags);
+    if (isAbsent(result)) return undefined;
     check(result, 'statx', subjectOf(dirfd, path));
     return readStat();
   },
 
   fstatfs(fd) {
-    const buffer = Buffer.alloc(128);
+    const buffer = fileSystem;
     let result: number;
     do result = c.fstatfs(fd, buffer);
     while (interrupted(result));
@@ -234,6 +269,13 @@ export const fileCalls: Calls = {
     check(c.mkdirat(dirfd, cString(path, 'mkdirat'), mode), 'mkdirat', path);
   },
 
+  mkdiratIfAbsent(dirfd, path, mode) {
+    const result = c.mkdirat(dirfd, cString(path, 'mkdirat'), mode);
+    if (result < 0 && errno() === EEXIST) return false;
+    check(result, 'mkdirat', path);
+    return true;
+  },
+
   mknodat(dirfd, path, mode, device) {
     const name = cString(path, 'mknodat');
     check(c.mknodat(NR.mknodat, dirfd, name, mode, Number(device & 0xffff_ffffn)), 'mknodat', path);
@@ -241,6 +283,13 @@ export const fileCalls: Calls = {
 
   symlinkat(target, dirfd, path) {
     check(c.symlinkat(cString(target, 'symlinkat'), dirfd, cString(path, 'symlinkat')), 'symlinkat', path);
+  },
+
+  symlinkatIfAbsent(target, dirfd, path) {
+    const result = c.symlinkat(cString(target, 'symlinkat'), dirfd, cString(path, 'symlinkat'));
+    if (result < 0 && errno() === EEXIST) return false;
+    check(result, 'symlinkat', path);
+    return true;
   },
 
   linkat(fromFd, from, toFd, to, flags) {

@@ -1,8 +1,9 @@
 /** Making, replacing, ending, awaiting and signalling processes. */
-import { CLONE_INTO_CGROUP, CLONE_VM, WNOHANG } from '../constants/clone.ts';
+import { readFileSync } from 'node:fs';
+import { CLONE_CLEAR_SIGHAND, CLONE_INTO_CGROUP, CLONE_PARENT, CLONE_VM, WNOHANG } from '../constants/clone.ts';
 import { SIGCHLD, SIGNAL_MAX, signals } from '../constants/signals.ts';
 import { heapSweep } from '../heap-sweep.ts';
-import { addressOf, check, cString, declare, failure, interrupted } from '../native.ts';
+import { addressOf, check, cString, declare, failure, interrupted, onPreload } from '../native.ts';
 import { EINVAL } from '../errno.ts';
 import { NR } from '../syscall-numbers.ts';
 import type { ProcessCalls, WaitResult } from '../syscalls.ts';
@@ -69,26 +70,62 @@ function waitResult(pid: number): WaitResult {
 }
 
 /**
+ * The signals that this process ignores. Only these pass through execve (signal(7)), so only these have to be reset in
+ * a child whose handlers the kernel has cleared. Read once: afterwards nothing but `ignoreSignal` makes a signal
+ * ignored; libuv installs handlers and takes them away to the default.
+ */
+let ignoredSignals: Set<number> | undefined;
+
+function knownIgnored(): Set<number> {
+  if (ignoredSignals === undefined) {
+    const mask = BigInt(
+      `0x${/^SigIgn:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '0'}`,
+    );
+    ignoredSignals = new Set();
+    for (let signal = 1; signal <= SIGNAL_MAX; signal++) {
+      if (((mask >> BigInt(signal - 1)) & 1n) !== 0n) ignoredSignals.add(signal);
+    }
+  }
+  return ignoredSignals;
+}
+onPreload(() => void knownIgnored());
+
+/** In a child made by `clone`: the kernel has set every handled signal back to its default. */
+let handlersAreCleared = false;
+
+let hasForked = false;
+
+/**
  * The last thing before a fork. Nothing may be allocated between the sweep and the system call: a page that V8 maps in
  * between is MADV_DONTFORK again, and the child dies at its first look at it. So the callers have every function and
- * argument at hand, and the sweep runs twice: the first run compiles and resolves what the second one needs.
+ * argument at hand, and the first time the sweep runs twice: the first run compiles and resolves what the second one
+ * needs.
  */
 function readyToFork(): void {
   // The child must find what it will leave by even when nothing else was ever used.
   void c._exit;
   heapSweep();
+  if (hasForked) return;
+  hasForked = true;
   heapSweep();
 }
 
 /** struct clone_args: flags 0, exit_signal 32, cgroup 80; no stack of its own, as with fork. */
-function cloneIntoCgroup(flags: number, cgroupFd: number): number {
-  const args = Buffer.alloc(88);
-  args.writeBigUInt64LE(BigInt(flags) | CLONE_INTO_CGROUP, 0);
-  args.writeBigUInt64LE(BigInt(SIGCHLD), 32);
-  args.writeBigUInt64LE(BigInt(cgroupFd), 80);
+const cloneArguments = Buffer.alloc(88);
+
+/** The kernel clears the child's signal handlers (Linux 5.5), which would act on the parent's event loop. */
+function cloneCleared(flags: number, cgroupFd: number | undefined): number {
+  const args = cloneArguments;
+  const into = cgroupFd === undefined ? 0n : CLONE_INTO_CGROUP;
+  args.writeBigUInt64LE(BigInt(flags) | CLONE_CLEAR_SIGHAND | into, 0);
+  args.writeUInt32LE(SIGCHLD, 32);
+  args.writeUInt32LE(cgroupFd ?? 0, 80);
   const { clone3 } = c;
+  knownIgnored();
   readyToFork();
-  return check(clone3(NR.clone3, args, args.length), 'clone3', `flags 0x${flags.toString(16)}`);
+  const pid = clone3(NR.clone3, args, args.length);
+  if (pid === 0) handlersAreCleared = true;
+  return pid;
 }
 
 export const processCalls: Pick<
@@ -121,11 +158,13 @@ export const processCalls: Pick<
     const all = flags >>> 0;
     // With shared memory and no stack of its own the child would overwrite its parent's.
     if ((all & CLONE_VM) !== 0) throw failure('clone', EINVAL, 'CLONE_VM');
-    if (cgroupFd !== undefined) return cloneIntoCgroup(all, cgroupFd);
+    const subject = `flags 0x${all.toString(16)}`;
+    if ((all & CLONE_PARENT) === 0) return check(cloneCleared(all, cgroupFd), 'clone3', subject);
+    // clone3(2) has no exit signal for a sibling.
     const { clone } = c;
     const withSignal = all + SIGCHLD;
     readyToFork();
-    return check(clone(NR.clone, withSignal, null, null, null, null), 'clone', `flags 0x${all.toString(16)}`);
+    return check(clone(NR.clone, withSignal, null, null, null, null), 'clone', subject);
   },
 
   execve(path, argv, env) {
@@ -169,13 +208,20 @@ export const processCalls: Pick<
   resetSignals() {
     // By system call and not by glibc's function, which refuses the two signals it keeps for itself (32, 33); an
     // inherited SIG_IGN on them would pass through execve.
-    for (let signal = 1; signal <= SIGNAL_MAX; signal++) {
-      if (signal !== signals['SIGKILL'] && signal !== signals['SIGSTOP']) setAction(signal, defaultAction);
+    if (handlersAreCleared) {
+      for (const signal of knownIgnored()) setAction(signal, defaultAction);
+    } else {
+      for (let signal = 1; signal <= SIGNAL_MAX; signal++) {
+        if (signal !== signals['SIGKILL'] && signal !== signals['SIGSTOP']) setAction(signal, defaultAction);
+      }
     }
+    knownIgnored().clear();
     check(c.sigprocmask(NR.rt_sigprocmask, SIG_SETMASK, emptySignalSet, null, SIGSET_BYTES), 'rt_sigprocmask', '');
   },
 
   ignoreSignal(signal, ignore) {
     setAction(signal, ignore ? ignoreAction : defaultAction);
+    if (ignore) knownIgnored().add(signal);
+    else knownIgnored().delete(signal);
   },
 };
