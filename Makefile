@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PREFIX ?= /usr/local
 BIN := node_modules/.bin
 
-.PHONY: help setup build run test test-unit test-vm check lint format install clean
+.PHONY: help setup build run test test-unit test-vm bench check lint format install clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,12 @@ test-vm: ## the part of the suite that needs pure cgroup v2, in a small virtual 
 	@$(MAKE) --no-print-directory build
 	@test/vm/run-vm.sh
 
+# ARGS="--quick", ARGS="--only lifecycle,exec --samples 100"
+bench: ## gantryd beside a stock containerd, measured by turns (ARGS="--help" lists the options)
+	@scripts/setup.sh test
+	@$(MAKE) --no-print-directory build
+	@node bench/dist/main.js $(ARGS)
+
 check: build lint ## types, lint, format, import walls
 	@node scripts/test.mjs style
 
@@ -46,4 +52,4 @@ install: build ## installs gantryd, gantry and the shim below PREFIX (/usr/local
 	@scripts/install.sh "$(DESTDIR)$(PREFIX)"
 
 clean: ## removes what the build made
-	@rm -rf packages/*/dist runtime/dist shim/dist test/dist packages/api/src/gen
+	@rm -rf packages/*/dist runtime/dist shim/dist test/dist bench/dist packages/api/src/gen

@@ -9,11 +9,11 @@ lib=$prefix/lib/gantry
 rm -rf "$lib"
 mkdir -p "$lib" "$prefix/bin"
 cp package.json package-lock.json .npmrc LICENSE "$lib/"
-# Every workspace is copied (the lock file names them all); the tests' compiled files are not.
-for room in packages/* runtime shim test; do
+# Every workspace is copied (the lock file names them all); the compiled files of tests and bench are not.
+for room in packages/* runtime shim test bench; do
   mkdir -p "$lib/$room"
   cp "$room/package.json" "$lib/$room/"
-  [ "$room" = test ] && continue
+  case $room in test | bench) continue ;; esac
   for part in dist bin; do
     [ -d "$room/$part" ] && cp -a "$room/$part" "$lib/$room/"
   done

@@ -30,6 +30,7 @@ const rooms = [
   ...readdirSync(path.join(top, 'packages')).map((name) => path.join('packages', name)),
   'runtime',
   'shim',
+  'bench',
 ];
 const unit = wants('unit') ? chosen(rooms.flatMap((room) => testFilesBelow(path.join(top, room, 'dist')))) : [];
 const integration = wants('integration') ? chosen(testFilesBelow(path.join(top, 'test/dist'))) : [];

@@ -40,6 +40,7 @@ export class DaemonProcess implements Daemon {
   readonly #logFile: string;
   #child: ChildProcess | undefined;
   #exited: Promise<void> = Promise.resolve();
+  #hasEnded = false;
 
   constructor(name: string, address: string, command: readonly string[], logFile: string) {
     this.name = name;
@@ -53,22 +54,36 @@ export class DaemonProcess implements Daemon {
   }
 
   async start(env: Readonly<Record<string, string>> = {}): Promise<void> {
+    this.launch({ env });
+    await until(`${this.name} to answer on its socket`, async () => {
+      if (this.hasEnded) throw new Error(`${this.name} ended at its start:\n${this.log()}`);
+      return answers(this.address);
+    });
+  }
+
+  /** Starts the process and does not wait for it. `detached`: a terminal's ^C does not reach it. */
+  launch(options: { readonly env?: Readonly<Record<string, string>>; readonly detached?: boolean } = {}): void {
     const [file = '', ...args] = this.#command;
     const log = openSync(this.#logFile, 'a');
-    const child = spawn(file, args, { stdio: ['ignore', log, log], env: { ...process.env, ...env } });
+    const child = spawn(file, args, {
+      stdio: ['ignore', log, log],
+      env: { ...process.env, ...options.env },
+      detached: options.detached ?? false,
+    });
     closeSync(log);
-    let ended = false;
     this.#child = child;
+    this.#hasEnded = false;
     this.#exited = new Promise((resolve) => {
       child.once('exit', () => {
-        ended = true;
+        this.#hasEnded = true;
         resolve();
       });
     });
-    await until(`${this.name} to answer on its socket`, async () => {
-      if (ended) throw new Error(`${this.name} ended at its start:\n${this.log()}`);
-      return answers(this.address);
-    });
+  }
+
+  /** Whether the process that was started last has ended. */
+  get hasEnded(): boolean {
+    return this.#hasEnded;
   }
 
   async stop(): Promise<void> {
@@ -99,15 +114,15 @@ export class DaemonProcess implements Daemon {
   }
 }
 
-/** A gantryd below `dir`; not started yet. */
+/** A gantryd below `dir`, of this checkout unless `bin` is another's; not started yet. */
 export function gantryd(
   dir: string,
   extraArgs: readonly string[] = [],
+  bin = path.join(checkout, 'packages/supervisor/bin/gantryd.js'),
 ): DaemonProcess & { root: string; state: string } {
   const root = path.join(dir, 'root');
   const state = path.join(dir, 'state');
   const address = path.join(dir, 'g.sock');
-  const bin = path.join(checkout, 'packages/supervisor/bin/gantryd.js');
   const command = [process.execPath, bin, '--root', root, '--state', state, '--address', address, ...extraArgs];
   mkdirSync(dir, { recursive: true });
   return Object.assign(new DaemonProcess('gantryd', address, command, path.join(dir, 'gantryd.log')), { root, state });

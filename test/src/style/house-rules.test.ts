@@ -22,6 +22,7 @@ const walls: Readonly<Record<string, readonly string[]>> = {
   'packages/supervisor': ['errors', 'libc', 'oci', 'api', 'ttrpc', 'store', 'content', 'snapshots', 'diff', 'archive'],
   'packages/client': ['errors', 'libc', 'oci', 'api', 'archive'],
   'packages/cli': ['errors', 'libc', 'oci', 'api', 'client'],
+  bench: ['libc', 'oci', 'api', 'client', 'test'],
 };
 
 /** Third-party package → the rooms that may import it. Tests beside the sources may also use tap and oracles. */
@@ -29,7 +30,7 @@ const owners: Readonly<Record<string, readonly string[]>> = {
   koffi: ['packages/libc'],
   lmdb: ['packages/store'],
   protobufjs: ['packages/api'],
-  '@grpc/grpc-js': ['packages/supervisor', 'packages/client'],
+  '@grpc/grpc-js': ['packages/supervisor', 'packages/client', 'bench'],
   pino: ['packages/supervisor'],
   'smol-toml': ['packages/supervisor'],
 };
