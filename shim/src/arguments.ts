@@ -2,15 +2,15 @@
  * The command line of a shim binary, as every containerd supervisor writes it (shim protocol, "invocation"):
  *
  *   containerd-shim-gantry-v1 -namespace NS -id ID -address SOCK [-publish-binary P] [-bundle B] [-socket S] [-debug]
- *                             [start | delete]
+ *                             [start | delete | spare]
  *
- * Flags follow Go's rules: one dash or two, `-flag value` or `-flag=value`; booleans take a value only with `=`; the
- * first word that is no flag ends them.
+ * `spare` is between gantryd and us. Flags follow Go's rules: one dash or two, `-flag value` or `-flag=value`; booleans
+ * take a value only with `=`; the first word that is no flag ends them.
  */
 import { invalidArgument } from '@gantry/errors';
 
 /** What the binary is asked to do; `daemon` is the absence of an action. */
-export type ShimAction = 'daemon' | 'start' | 'delete' | 'version' | 'info';
+export type ShimAction = 'daemon' | 'start' | 'delete' | 'spare' | 'version' | 'info';
 
 export interface ShimArguments {
   readonly action: ShimAction;
@@ -71,7 +71,7 @@ function chooseAction(switches: ReadonlySet<BooleanFlag>, words: readonly string
   const [action, extra] = words;
   if (extra !== undefined) throw invalidArgument(`unexpected argument "${extra}"`);
   if (action === undefined) return 'daemon';
-  if (action === 'start' || action === 'delete') return action;
+  if (action === 'start' || action === 'delete' || action === 'spare') return action;
   throw invalidArgument(`unknown action "${action}"`);
 }
 

@@ -18,3 +18,5 @@ export const programStopTimeoutMs = 12_000;
 export const flushTimeoutMs = 3000;
 /** How long `start` waits for the daemon's line. */
 export const bootstrapTimeoutMs = 20_000;
+/** How long a spare shim waits for somebody to connect. */
+export const spareTimeoutMs = 10_000;

@@ -19,6 +19,8 @@ async function main(argv: readonly string[]): Promise<number> {
       return await (await import('./actions/start.ts')).start(given);
     case 'delete':
       return (await import('./actions/delete.ts')).deleteAction(given);
+    case 'spare':
+      return await (await import('./actions/spare.ts')).spare(given);
     default:
       return await (await import('./actions/daemon.ts')).daemon(given, argv);
   }

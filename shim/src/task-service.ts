@@ -176,7 +176,7 @@ export class TaskService {
   connect(): taskV3.ConnectResponse {
     this.#parts.queue.nudge();
     return taskV3.ConnectResponse.create({
-      shimPid: process.pid,
+      shimPid: this.#parts.sys.getpid(),
       taskPid: this.#task?.init.pid ?? 0,
       version: this.#parts.version,
     });

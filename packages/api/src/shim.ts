@@ -10,6 +10,7 @@ export * as cgroupsV1 from './gen/io/containerd/cgroups/v1.ts';
 export * as cgroupsV2 from './gen/io/containerd/cgroups/v2.ts';
 export * as events from './gen/containerd/events.ts';
 export * as eventsTtrpc from './gen/containerd/services/events/ttrpc/v1.ts';
+export * as gantryShim from './gen/gantry/shim/v1.ts';
 export * as rpc from './gen/google/rpc.ts';
 export * as runcOptions from './gen/containerd/runc/v1.ts';
 export * as runtimeOptions from './gen/runtimeoptions/v1.ts';

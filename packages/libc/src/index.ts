@@ -3,6 +3,7 @@ export * from './devices.ts';
 export { exerciseCalls } from './exercise.ts';
 export { errnoDescription, errnoName, errnoNumber } from './errno.ts';
 export * from './event-loop.ts';
+export * from './inherited-loops.ts';
 export { heapSweep } from './heap-sweep.ts';
 export * from './linux.ts';
 export { addressOf, preload } from './native.ts';

@@ -2,6 +2,7 @@
  * The composition root: everything gantryd consists of, made once, in order, and taken down in reverse. A reader sees
  * here what runs.
  */
+import { closeSync, openSync } from 'node:fs';
 import { chmod, chown, lstat, mkdir, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { ContentStore } from '@gantry/content';
@@ -36,7 +37,8 @@ import { snapshotsService } from './services/snapshots.ts';
 import { tasksService } from './services/tasks.ts';
 import { versionService } from './services/version.ts';
 import { sealedNode } from './shims/sealed-node.ts';
-import { SpawnLauncher } from './shims/spawn-launcher.ts';
+import { ForkOrSpawnNursery } from './shims/nursery-with-fallback.ts';
+import { SpareLauncher } from './shims/spare-launcher.ts';
 import { Bundles } from './tasks/bundle.ts';
 import { TaskManager } from './tasks/manager.ts';
 import { findTasks, reconcileTasks } from './tasks/reconcile.ts';
@@ -101,9 +103,27 @@ async function assemble(
   teardowns.push(() => gc.close());
   const node = await sealedNode(state, log);
   teardowns.push(node.close);
-  const launcher = new SpawnLauncher({ address, timeouts, node: node.path });
-  teardowns.push(() => launcher.close());
   const bundles = new Bundles(state);
+  await bundles.prepare();
+  const shimLog = openSync(path.join(state, 'shims.log'), 'w', 0o600);
+  teardowns.push(() => closeSync(shimLog));
+  const nursery = new ForkOrSpawnNursery({
+    node: node.path,
+    scratch: path.join(state, 'zygote'),
+    logFd: shimLog,
+    timeouts,
+    log,
+  });
+  const launcher = new SpareLauncher({
+    nursery,
+    spares: config.spareShims,
+    socketDir: bundles.socketDir,
+    eventsPath: `${address}.ttrpc`,
+    node: node.path,
+    timeouts,
+    log,
+  });
+  teardowns.push(() => launcher.close());
   const tasks = new TaskManager({ store, bundles, launcher, events, timeouts, log });
   teardowns.push(() => tasks.close());
 
@@ -141,6 +161,7 @@ async function assemble(
     () => log.info({ tasks: tasks.all().length }, 'tasks are reconciled'),
     (err: unknown) => log.error({ err: messageOf(err) }, 'reconciling tasks'),
   );
+  launcher.start();
   gc.schedule();
   return { address, reconciled, close: takeDown };
 }

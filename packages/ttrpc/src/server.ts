@@ -18,10 +18,13 @@ export interface TtrpcServerOptions {
    * answered. For logging.
    */
   readonly onError?: (err: unknown) => void;
+  /** Told how many clients are connected, whenever one has come or gone. */
+  readonly onConnections?: (count: number) => void;
 }
 
 export class TtrpcServer {
   private readonly onError: (err: unknown) => void;
+  private readonly onConnections: (count: number) => void;
   private readonly routes = new Map<string, Map<string, Route>>();
   private readonly connections = new Set<ServerConnection>();
   private listener: net.Server | undefined;
@@ -29,6 +32,7 @@ export class TtrpcServer {
 
   constructor(options: TtrpcServerOptions = {}) {
     this.onError = options.onError ?? (() => {});
+    this.onConnections = options.onConnections ?? (() => {});
   }
 
   /** How many clients are connected. */
@@ -75,6 +79,7 @@ export class TtrpcServer {
       onClose: () => this.forget(connection),
     });
     this.connections.add(connection);
+    this.onConnections(this.connections.size);
   }
 
   /**
@@ -97,6 +102,7 @@ export class TtrpcServer {
 
   private forget(connection: ServerConnection): void {
     this.connections.delete(connection);
+    this.onConnections(this.connections.size);
     if (this.connections.size > 0) return;
     for (const resolve of this.idle) resolve();
     this.idle = [];

@@ -1,13 +1,13 @@
 /** No action: this process becomes the shim. */
-import { closeSync, openSync, writeSync } from 'node:fs';
 import { invalidArgument } from '@gantry/errors';
 import { linux } from '@gantry/libc';
 import { createContainer } from '@gantry/runtime';
 import type { ShimArguments } from '../arguments.ts';
 import { lineLog } from '../log.ts';
+import { lowerOomPriority } from '../oom-score.ts';
 import { runShim } from '../run-shim.ts';
-import type { Bootstrap } from '../run-shim.ts';
 import { version } from '../version.ts';
+import { announceOnStdout } from './announce.ts';
 
 /** V8 may have no helper threads when the runtime clones this process. */
 const singleThreaded = '--single-threaded';
@@ -17,6 +17,8 @@ export async function daemon(given: ShimArguments, argv: readonly string[]): Pro
   if (!process.execArgv.includes(singleThreaded)) restart(argv);
   if (given.namespace === '') throw invalidArgument('flag -namespace is missing');
   if (given.id === '') throw invalidArgument('flag -id is missing');
+  const log = lineLog({ debug: given.debug });
+  lowerOomPriority(log);
   return await runShim({
     namespace: given.namespace,
     id: given.id,
@@ -25,8 +27,8 @@ export async function daemon(given: ShimArguments, argv: readonly string[]): Pro
     version,
     sys: linux,
     createContainer,
-    log: lineLog({ debug: given.debug }),
-    announce,
+    log,
+    announce: announceOnStdout,
   });
 }
 
@@ -42,12 +44,4 @@ export function eventsPath(address: string, ttrpcAddress: string | undefined): s
   const chosen =
     ttrpcAddress !== undefined && ttrpcAddress !== '' ? ttrpcAddress : address === '' ? '' : `${address}.ttrpc`;
   return chosen === '' ? undefined : chosen.replace(/^unix:\/\//, '');
-}
-
-/** Writes the line on stdout, which is then the null device: the reader sees the end of file. */
-function announce(bootstrap: Bootstrap): void {
-  writeSync(1, `${JSON.stringify(bootstrap)}\n`);
-  const nowhere = openSync('/dev/null', 'r+');
-  linux.dup2(nowhere, 1);
-  closeSync(nowhere);
 }

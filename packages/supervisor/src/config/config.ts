@@ -22,6 +22,8 @@ export interface Config {
   readonly logLevel: LogLevel;
   /** Group that may use the socket besides root; the socket is 0660 then. undefined: 0600. */
   readonly socketGid: number | undefined;
+  /** How many shims are kept ready for the next containers. */
+  readonly spareShims: number;
 }
 
 export const defaultConfig: Config = {
@@ -30,6 +32,7 @@ export const defaultConfig: Config = {
   state: '/run/gantry',
   logLevel: 'info',
   socketGid: undefined,
+  spareShims: 2,
 };
 
 /** What a file said, and what in it nobody understands. */
@@ -64,9 +67,18 @@ export function parseConfig(text: string, source: string): LoadedConfig {
     state: reader.text('state') ?? defaultConfig.state,
     address: reader.text('grpc.address') ?? defaultConfig.address,
     socketGid: reader.integer('grpc.gid') ?? defaultConfig.socketGid,
+    spareShims: parseSpares(reader.integer('shim.spares') ?? defaultConfig.spareShims, `${source}: shim.spares`),
     logLevel: parseLogLevel(reader.text('debug.level') ?? defaultConfig.logLevel, `${source}: debug.level`),
   };
   return { config, warnings: reader.unknownKeys().map((key) => `${source}: unknown key ${key} is ignored`) };
+}
+
+/** Each spare holds a process and about two megabytes. */
+const maxSpares = 256;
+
+function parseSpares(count: number, what: string): number {
+  if (count > maxSpares) throw invalidArgument(`${what}: ${count} is more than ${maxSpares}`);
+  return count;
 }
 
 export function parseLogLevel(text: string, what: string): LogLevel {
@@ -91,6 +103,10 @@ export function formatConfig(config: Config): string {
     `address = ${JSON.stringify(config.address)}`,
     '# A group that may use the socket besides root. Access to the socket is access as root.',
     config.socketGid === undefined ? '# gid = 0' : `gid = ${config.socketGid}`,
+    '',
+    '[shim]',
+    '# How many shims are kept ready for the next containers; each holds about two megabytes. 0: made when needed.',
+    `spares = ${config.spareShims}`,
     '',
     '[debug]',
     `# ${logLevels.join(', ')}`,

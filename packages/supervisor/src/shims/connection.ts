@@ -1,5 +1,5 @@
 /** The supervisor's line to one shim: task calls down, and the news that the shim is gone. */
-import { taskV3 } from '@gantry/api';
+import { gantryShim, taskV3 } from '@gantry/api';
 import type { MethodName, PartialMessage, RequestOf, ResponseOf } from '@gantry/api';
 import { TtrpcClient } from '@gantry/ttrpc';
 
@@ -32,6 +32,11 @@ export class ShimConnection {
     options: ShimCallOptions = {},
   ): Promise<ResponseOf<Task, K>> {
     return this.#client.call(taskV3.TaskService, method, request, options);
+  }
+
+  /** Tells a spare shim which container it is for. What is called next goes out behind it. */
+  async adopt(request: PartialMessage<gantryShim.AdoptRequest>, timeoutMs: number): Promise<void> {
+    await this.#client.call(gantryShim.SpareService, 'adopt', request, { timeoutMs });
   }
 
   /** Calls `listener` once when the connection is lost or closed. */

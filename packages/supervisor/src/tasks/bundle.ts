@@ -1,9 +1,9 @@
 /**
- * Bundles: `STATE/shims/<namespace>/<id>/` with config.json, options.json, and what the shim adds. And where a shim's
+ * Bundles: `STATE/shims/<namespace>/<id>/`, made with `shim.pid` in it; everything else in it the shim writes. And where a shim's
  * socket is: `STATE/s/<hash>`, because a path in a deep state directory would not fit into a socket address.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, readFile, rename, rm, rmdir, stat, unlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, rmdir, stat, unlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { checkIdentifier } from '@gantry/api';
 import { alreadyExists, wrap } from '@gantry/errors';
@@ -52,29 +52,24 @@ export class Bundles {
     return path.join(this.socketDir, hash);
   }
 
-  /** Makes the bundle. Throws already exists when there is one. */
-  async create(name: TaskName, config: Uint8Array, optionsJson: string): Promise<string> {
+  /** Makes what bundles and sockets are made in. */
+  async prepare(): Promise<void> {
+    for (const dir of [this.dir, this.socketDir]) await mkdir(dir, { recursive: true, mode: 0o711 });
+  }
+
+  /**
+   * Makes the bundle, and notes in it which process its shim is: a bare pid never has to be trusted. Throws already exists
+   * when there is one.
+   */
+  async create(name: TaskName, shim: ProcessIdentity): Promise<void> {
     const bundle = this.pathOf(name);
-    await mkdir(path.dirname(bundle), { recursive: true, mode: 0o711 });
-    await mkdir(this.socketDir, { recursive: true, mode: 0o711 });
     try {
-      await mkdir(bundle, { mode: 0o700 });
+      await makeDirectory(bundle);
+      await writeFile(path.join(bundle, 'shim.pid'), formatIdentity(shim), { mode: 0o600, flag: 'wx' });
     } catch (err) {
       if (isErrno(err, 'EEXIST')) throw alreadyExists(`bundle of task ${name.id}`);
       throw wrap(err, `making the bundle of ${name.id}`);
     }
-    await Promise.all([
-      writeFile(path.join(bundle, 'config.json'), config, { mode: 0o600 }),
-      writeFile(path.join(bundle, 'options.json'), optionsJson, { mode: 0o600 }),
-    ]);
-    return bundle;
-  }
-
-  /** Notes which process the shim is, so that a bare pid never has to be trusted. */
-  async writeShim(name: TaskName, shim: ProcessIdentity): Promise<void> {
-    const file = path.join(this.pathOf(name), 'shim.pid');
-    await writeFile(`${file}.new`, formatIdentity(shim), { mode: 0o600 });
-    await rename(`${file}.new`, file);
   }
 
   async readShim(name: TaskName): Promise<ProcessIdentity | undefined> {
@@ -143,6 +138,17 @@ export class Bundles {
       const file = path.join(this.socketDir, socket);
       if (!tasks().some((name) => this.socketOf(name) === file)) await unlink(file).catch(ignoreMissing);
     }
+  }
+}
+
+/** The bundle's directory, and its namespace's when this is the first. */
+async function makeDirectory(bundle: string): Promise<void> {
+  try {
+    await mkdir(bundle, { mode: 0o700 });
+  } catch (err) {
+    if (!isErrno(err, 'ENOENT')) throw err;
+    await mkdir(path.dirname(bundle), { recursive: true, mode: 0o711 });
+    await mkdir(bundle, { mode: 0o700 });
   }
 }
 

@@ -1,18 +1,20 @@
 /**
  * Creating a task, step by step; each step is undone when a later one fails, on a deadline of its own.
  *
- *   1 intent record, durable   2 bundle   3 shim process   4 connection   5 Create in the shim
+ *   1 intent record, durable   2 a shim's process   3 bundle, naming it   4 Adopt   5 Create in the shim
+ *
+ * Adopt and Create go out together: the shim does one after the other.
  */
 import { createHash } from 'node:crypto';
 import { nowNs, taskV3 } from '@gantry/api';
 import type { types, wellKnown } from '@gantry/api';
-import { messageOf, wrap } from '@gantry/errors';
-import { parseSpec } from '@gantry/oci';
+import { isCode, messageOf, wrap } from '@gantry/errors';
 import { keys } from '@gantry/store';
 import { failpoint } from '../failpoints.ts';
-import { ShimConnection } from '../shims/connection.ts';
 import type { LaunchedShim } from '../shims/launcher.ts';
+import type { ProcessIdentity } from '../shims/process-identity.ts';
 import { checkRuntimeName, checkRuntimeOptions, optionsAsJson } from '../shims/runtime-name.ts';
+import type { TaskName } from './bundle.ts';
 import type { TaskManager } from './manager.ts';
 import { encodeTask } from './record.ts';
 import type { Task } from './task.ts';
@@ -44,8 +46,7 @@ export function fingerprint(request: CreateTask): string {
 export async function createTask(manager: TaskManager, request: CreateTask): Promise<number> {
   checkRuntimeName(request.runtime);
   checkRuntimeOptions(request.options);
-  parseSpec(request.config);
-  const { bundles, launcher, log, store, timeouts } = manager.components;
+  const { launcher, log, store } = manager.components;
   const { namespace, id, runtime, stdin, stdout, stderr, terminal } = request;
   const record = { runtime, createdAtNs: nowNs(), stdin, stdout, stderr, terminal, exit: undefined };
   const task = manager.add(request, record);
@@ -53,31 +54,45 @@ export async function createTask(manager: TaskManager, request: CreateTask): Pro
   try {
     await store.transact((tx) => tx.put(keys.tasks(namespace, id), encodeTask(record)));
     await failpoint('task.create.after-intent');
-    // What an earlier failure could not remove is nobody's by now.
-    if (await bundles.exists(request)) await manager.discard(request, await bundles.readShim(request));
-    const bundle = await bundles.create(request, request.config, optionsAsJson(request.options));
-    await failpoint('task.create.after-bundle');
-    shim = await launcher.launch(manager.shimRequest(request));
+    const contents = { config: request.config, optionsJson: optionsAsJson(request.options) };
+    shim = await launcher.launch(manager.shimRequest(request), contents, async (process) => {
+      await makeBundle(manager, request, process);
+      await failpoint('task.create.after-bundle');
+    });
     await failpoint('task.create.after-launch');
-    await bundles.writeShim(request, shim.process);
-    await failpoint('task.create.after-shim-pid');
-    const connection = await ShimConnection.connect(shim.address, timeouts.shimLoadMs);
-    try {
-      const { pid } = await connection.call('create', shimRequest(request, bundle), {
-        timeoutMs: timeouts.taskCreateMs,
-      });
-      await failpoint('task.create.after-create');
-      manager.attach(task, connection);
-      log.info({ ns: namespace, container: id, shim_pid: shim.process.pid, pid }, 'task created');
-      return pid;
-    } catch (err) {
-      connection.close();
-      throw wrap(err, 'failed to create shim task');
-    }
+    const pid = await createInShim(manager, request, shim);
+    await failpoint('task.create.after-create');
+    manager.attach(task, shim.connection);
+    log.info({ ns: namespace, container: id, shim_pid: shim.process.pid, pid }, 'task created');
+    return pid;
   } catch (err) {
+    shim?.connection.close();
     await undo(manager, task, shim);
     throw err;
   }
+}
+
+/** What an earlier failure could not remove is nobody's by now, and goes. */
+async function makeBundle(manager: TaskManager, name: TaskName, shim: ProcessIdentity): Promise<void> {
+  const { bundles } = manager.components;
+  try {
+    await bundles.create(name, shim);
+  } catch (err) {
+    if (!isCode(err, 'already exists')) throw err;
+    await manager.discard(name, await bundles.readShim(name));
+    await bundles.create(name, shim);
+  }
+}
+
+/** Resolves to the pid of init. */
+async function createInShim(manager: TaskManager, request: CreateTask, shim: LaunchedShim): Promise<number> {
+  const { bundles, timeouts } = manager.components;
+  const wanted = shimRequest(request, bundles.pathOf(request));
+  const created = shim.connection.call('create', wanted, { timeoutMs: timeouts.taskCreateMs });
+  const [adopted, outcome] = await Promise.allSettled([shim.adopted, created]);
+  if (adopted.status === 'rejected') throw wrap(adopted.reason, 'failed to start shim');
+  if (outcome.status === 'rejected') throw wrap(outcome.reason, 'failed to create shim task');
+  return outcome.value.pid;
 }
 
 function shimRequest(request: CreateTask, bundle: string): taskV3.CreateTaskRequest {

@@ -1,8 +1,11 @@
 /**
- * Deleting a task, step by step, in the reverse order of its creation. The record goes last: whatever fails on the way,
- * the task is still there, and deleting it again takes up where this left off and gives the same answer.
+ * Deleting a task, step by step, in the reverse order of its creation.
  *
- *   1 Delete in the shim   2 the shim's process   3 bundle and socket   4 record
+ *   1 Delete in the shim   2 record   (the caller has its answer)   3 the shim's process   4 bundle and socket
+ *
+ * When it fails before the record is gone the task is still there, and deleting it again takes up where this left off
+ * and gives the same answer. What comes after is nobody's to wait for but a Create of the same name; when it is cut off
+ * the reconciler finds a bundle without a record, and ends what belongs to it.
  */
 import { events, timestampFromNs, timestampToNs } from '@gantry/api';
 import { codeOf, messageOf, notFound } from '@gantry/errors';
@@ -10,26 +13,21 @@ import { failpoint } from '../failpoints.ts';
 import type { ShimConnection } from '../shims/connection.ts';
 import { isAlive, killProcess } from '../shims/process-identity.ts';
 import type { ProcessIdentity } from '../shims/process-identity.ts';
+import type { TaskName } from './bundle.ts';
 import type { TaskManager } from './manager.ts';
 import type { TaskExit } from './record.ts';
 import type { Task } from './task.ts';
 
 /** Resolves to how the task ended. Throws what the shim says when the task is not in a state to be deleted. */
 export async function deleteTask(manager: TaskManager, task: Task): Promise<TaskExit> {
-  const { bundles, events: publisher } = manager.components;
+  const { events: publisher } = manager.components;
   const { namespace, id, state } = task;
   if (state.kind === 'gone') throw notFound(`task ${id} not found`, { container: id });
-  const ended = state.kind === 'ended';
   const exit = task.exit ?? (await deleteInShim(manager, task, task.shim()));
   task.deleted = exit;
   await failpoint('task.delete.after-shim');
-  const shim = await bundles.readShim(task);
-  if (state.kind === 'attached') await shutDown(manager, task, state.shim, shim);
-  await failpoint('task.delete.after-shutdown');
-  await manager.discard(task, shim);
-  await failpoint('task.delete.after-bundle');
   await manager.forget(task);
-  if (ended) {
+  if (state.kind === 'ended') {
     publisher.publish(namespace, '/tasks/delete', events.TaskDelete, {
       containerId: id,
       pid: exit.pid,
@@ -39,6 +37,21 @@ export async function deleteTask(manager: TaskManager, task: Task): Promise<Task
   }
   await failpoint('task.delete.after-record');
   return exit;
+}
+
+/** Ends the shim of a task that was deleted, and removes the bundle. `connection` is the one it had. */
+export async function retireShim(
+  manager: TaskManager,
+  name: TaskName,
+  connection: ShimConnection | undefined,
+): Promise<void> {
+  const { bundles } = manager.components;
+  const shim = await bundles.readShim(name);
+  if (connection !== undefined) await shutDown(manager, name, connection, shim);
+  await failpoint('task.delete.after-shutdown');
+  // A shim of ours has removed its bundle as its last act.
+  if (await bundles.exists(name)) await manager.discard(name, shim);
+  await failpoint('task.delete.after-bundle');
 }
 
 /** Has the shim delete its task. One that does not know it has deleted it before: what it left says how it ended. */
@@ -60,7 +73,7 @@ async function deleteInShim(manager: TaskManager, task: Task, shim: ShimConnecti
 /** Tells a shim without a container to end, and sees to it that it does. Never rejects. */
 async function shutDown(
   manager: TaskManager,
-  task: Task,
+  task: TaskName,
   shim: ShimConnection,
   process: ProcessIdentity | undefined,
 ): Promise<void> {

@@ -2,7 +2,7 @@
  * The tasks of all namespaces: who has them, and how they come and go.
  *
  * Intent before effect: a durable record comes before the bundle, the bundle before the shim, the shim before the
- * container; deletion goes the other way. So a crash on any line leaves something the reconciler knows how to finish.
+ * container. So a crash on any line leaves something the reconciler knows how to finish.
  */
 import { events, nowNs, timestampFromNs } from '@gantry/api';
 import { alreadyExists, messageOf, notFound } from '@gantry/errors';
@@ -19,7 +19,7 @@ import type { Timeouts } from '../timeouts.ts';
 import type { Bundles, TaskName } from './bundle.ts';
 import { createTask, fingerprint } from './create-task.ts';
 import type { CreateTask } from './create-task.ts';
-import { deleteTask, processGone } from './delete-task.ts';
+import { deleteTask, processGone, retireShim } from './delete-task.ts';
 import { KeyedQueue } from './keyed-queue.ts';
 import { encodeTask } from './record.ts';
 import type { TaskExit, TaskRecord } from './record.ts';
@@ -134,7 +134,17 @@ export class TaskManager {
    * what the shim says when the task is not in a state to be deleted.
    */
   async delete(task: Task): Promise<TaskExit> {
-    return this.exclusive(task, () => deleteTask(this, task));
+    return new Promise((resolve, reject) => {
+      const remove = async (): Promise<void> => {
+        const { state } = task;
+        await deleteTask(this, task).then(resolve, reject);
+        if (task.state.kind === 'gone') await retireShim(this, task, state.kind === 'attached' ? state.shim : undefined);
+      };
+      this.exclusive(task, remove).catch((err: unknown) => {
+        const { namespace: ns, id: container } = task;
+        this.components.log.error({ ns, container, err: messageOf(err) }, 'ending the shim of a deleted task');
+      });
+    });
   }
 
   /** Removes a task from the list and from the store. */

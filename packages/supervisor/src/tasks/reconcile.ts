@@ -4,7 +4,7 @@
  */
 import { messageOf } from '@gantry/errors';
 import { dial } from '../shims/dial.ts';
-import { findShims, isAlive, killProcess } from '../shims/process-identity.ts';
+import { isAlive, killProcess } from '../shims/process-identity.ts';
 import type { ProcessIdentity } from '../shims/process-identity.ts';
 import type { TaskName } from './bundle.ts';
 import type { TaskManager } from './manager.ts';
@@ -46,12 +46,6 @@ export async function findTasks(manager: TaskManager): Promise<Findings> {
     const known = found.get(keyOf(name));
     found.set(keyOf(name), { ...name, task: known?.task, shim: await bundles.readShim(name) });
   }
-  for (const { bundle, identity } of await findShims(bundles.dir)) {
-    const name = bundles.nameOf(bundle);
-    if (name === undefined) continue; // whoever chose that path, it is none of ours
-    const known = found.get(keyOf(name));
-    found.set(keyOf(name), { ...name, task: known?.task, shim: known?.shim ?? identity });
-  }
   return { candidates: [...found.values()], sockets: await bundles.listSockets() };
 }
 
@@ -83,10 +77,6 @@ async function settle(manager: TaskManager, candidate: Candidate): Promise<void>
     return;
   }
   const record = task?.record;
-  // A process that was found by its command line and is not noted yet is noted now: later it is known by that file.
-  if (shim !== undefined && record !== undefined && (await bundles.exists(candidate))) {
-    await bundles.writeShim(candidate, shim);
-  }
   const alive = shim !== undefined && isAlive(shim);
   const dialled =
     alive && record?.exit === undefined ? await dial(bundles.socketOf(candidate), id, timeouts.shimLoadMs) : undefined;

@@ -1,0 +1,26 @@
+/** The shim's programs, found through its package: the supervisor knows the room only by name. */
+import { createRequire } from 'node:module';
+import path from 'node:path';
+
+function inShimPackage(file: string): string {
+  const manifest = createRequire(import.meta.url).resolve('@gantry/shim/package.json');
+  return path.join(path.dirname(manifest), file);
+}
+
+/** The shim binary. */
+export function shimEntry(): string {
+  return inShimPackage('bin/containerd-shim-gantry-v1.js');
+}
+
+/** The program that forks shims. */
+export function zygoteEntry(): string {
+  return inShimPackage('bin/gantry-zygote.js');
+}
+
+/** V8 may have no helper threads in a process that forks. */
+export const singleThreaded = '--single-threaded';
+
+/** Nothing of the supervisor's environment reaches a shim but PATH: NODE_OPTIONS and the like least of all. */
+export function shimEnvironment(): Readonly<Record<string, string>> {
+  return { PATH: process.env['PATH'] ?? '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' };
+}

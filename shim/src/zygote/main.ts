@@ -1,0 +1,48 @@
+/**
+ * The program of the zygote, started by gantryd: `node --single-threaded main.js SCRATCH-DIRECTORY PADDING`. The padding
+ * makes room for the names of the shims, whose arguments are this process's memory.
+ */
+import { messageOf } from '@gantry/errors';
+import { join } from 'node:path';
+import { findOtherLoops, linux, preload, signals } from '@gantry/libc';
+import { lineLog } from '../log.ts';
+import { lowerOomPriority } from '../oom-score.ts';
+import { say, serve } from './zygote.ts';
+import { selfTest } from './self-test.ts';
+import { settle } from './settle.ts';
+import { liveAsSpare } from './spare.ts';
+import { warmUpShim } from './warm-up.ts';
+
+const [, , scratch = ''] = process.argv;
+
+async function prepare(): Promise<void> {
+  lowerOomPriority(lineLog({ debug: false }));
+  preload();
+  await warmUpShim(scratch);
+  process.title = 'gantry-zygote';
+}
+
+/** Everything from here on happens in one turn of the loop, outside of its poll phase: a child goes on from there. */
+function begin(): void {
+  const inheritance = { otherLoops: findOtherLoops() };
+  try {
+    settle();
+    if (selfTest(linux, inheritance, join(scratch, 'self'))) return;
+  } catch (err) {
+    say({ unfit: messageOf(err) });
+    linux.exitNow(1);
+  }
+  // The kernel reaps the shims: nobody here waits for them.
+  linux.ignoreSignal(signals['SIGCHLD'] ?? 17, true);
+  const request = serve(linux);
+  if (request === undefined) linux.exitNow(0);
+  liveAsSpare(request, inheritance);
+}
+
+prepare().then(
+  () => setImmediate(begin),
+  (err: unknown) => {
+    say({ unfit: messageOf(err) });
+    process.exit(1);
+  },
+);

@@ -1,0 +1,53 @@
+/** What a forked child does to become a process of its own, and its life as a shim. */
+import { closeSync } from 'node:fs';
+import { detachFromOtherLoops, linux, reopenEventLoop, signals } from '@gantry/libc';
+import type { OtherLoops, Syscalls } from '@gantry/libc';
+import { createContainer } from '@gantry/runtime';
+import { lineLog } from '../log.ts';
+import { runSpare } from '../run-shim.ts';
+import { version } from '../version.ts';
+import { controlFd } from './protocol.ts';
+import type { ForkRequest } from './protocol.ts';
+import { say } from './zygote.ts';
+
+/** What a child must know of its parent to part from it. */
+export interface Inheritance {
+  /** Descriptors of event loops that a child has no threads for. */
+  readonly otherLoops: OtherLoops;
+}
+
+/**
+ * To be called in the child before anything else: its own session, event loop, descriptors and SIGCHLD, and its own pid
+ * where Node remembers its parent's.
+ */
+export function becomeOwnProcess(
+  sys: Pick<Syscalls, 'setsid' | 'getpid' | 'ignoreSignal' | 'dup2' | 'closeRange'>,
+  { otherLoops }: Inheritance,
+): void {
+  reopenEventLoop();
+  detachFromOtherLoops(sys, otherLoops);
+  sys.setsid();
+  sys.ignoreSignal(signals['SIGCHLD'] ?? 17, false);
+  Object.defineProperty(process, 'pid', { value: sys.getpid(), enumerable: true, configurable: true });
+}
+
+/** Never returns to the zygote's code: the process ends with the shim, without Node's own end, which is not fork-safe. */
+export function liveAsSpare(request: ForkRequest, inheritance: Inheritance): void {
+  becomeOwnProcess(linux, inheritance);
+  process.title = `containerd-shim-gantry-v1 -spare ${request.socket}`;
+  const announce = (): void => {
+    say({ listening: request.fork });
+    closeSync(controlFd);
+  };
+  runSpare({
+    version,
+    sys: linux,
+    createContainer,
+    makeLog: lineLog,
+    socketPath: request.socket,
+    announce,
+  }).then(
+    (code) => linux.exitNow(code),
+    () => linux.exitNow(1),
+  );
+}
