@@ -117,7 +117,7 @@ async function assemble(
   const launcher = new SpareLauncher({
     nursery,
     spares: config.spareShims,
-    socketDir: bundles.socketDir,
+    socketDir: bundles.spareDir,
     eventsPath: `${address}.ttrpc`,
     node: node.path,
     timeouts,

@@ -5,16 +5,15 @@ import { createContainer } from '@gantry/runtime';
 import type { ShimArguments } from '../arguments.ts';
 import { lineLog } from '../log.ts';
 import { lowerOomPriority } from '../oom-score.ts';
+import { forkingFlags } from '../forking-flags.ts';
 import { runShim } from '../run-shim.ts';
 import { version } from '../version.ts';
 import { announceOnStdout } from './announce.ts';
 
-/** V8 may have no helper threads when the runtime clones this process. */
-const singleThreaded = '--single-threaded';
 
-/** Resolves with the exit code. Never returns when Node has to be started again with the flag it needs. */
+/** Resolves with the exit code. Never returns when Node has to be started again with the flags it needs. */
 export async function daemon(given: ShimArguments, argv: readonly string[]): Promise<number> {
-  if (!process.execArgv.includes(singleThreaded)) restart(argv);
+  if (!forkingFlags.every((flag) => process.execArgv.includes(flag))) restart(argv);
   if (given.namespace === '') throw invalidArgument('flag -namespace is missing');
   if (given.id === '') throw invalidArgument('flag -id is missing');
   const log = lineLog({ debug: given.debug });
@@ -32,11 +31,11 @@ export async function daemon(given: ShimArguments, argv: readonly string[]): Pro
   });
 }
 
-/** execve(2) of the same program with the flag: the pid stays. */
+/** execve(2) of the same program with the flags: the pid stays. */
 function restart(argv: readonly string[]): never {
   const script = process.argv[1] ?? '';
   const environment = Object.entries(process.env).map(([name, value]) => `${name}=${value ?? ''}`);
-  return linux.execve(process.execPath, [process.execPath, singleThreaded, script, ...argv], environment);
+  return linux.execve(process.execPath, [process.execPath, ...forkingFlags, script, ...argv], environment);
 }
 
 /** Where events go: TTRPC_ADDRESS, else beside the supervisor's gRPC socket; a scheme is taken off. */

@@ -20,6 +20,7 @@ import { fileURLToPath } from 'node:url';
 import { deadlineExceeded, internal, invalidArgument, messageOf } from '@gantry/errors';
 import { linux, openSealedExecutable } from '@gantry/libc';
 import type { ShimArguments } from '../arguments.ts';
+import { forkingFlags } from '../forking-flags.ts';
 import { bootstrapTimeoutMs } from '../limits.ts';
 import { lineLog } from '../log.ts';
 import type { ShimLog } from '../log.ts';
@@ -55,7 +56,7 @@ function launch(given: ShimArguments, bundle: string, socket: string): ChildProc
   try {
     return spawn(
       sealed === undefined ? process.execPath : `/proc/self/fd/${sealed}`,
-      ['--single-threaded', main, ...flags, '-bundle', bundle, '-socket', socket, ...(given.debug ? ['-debug'] : [])],
+      [...forkingFlags, main, ...flags, '-bundle', bundle, '-socket', socket, ...(given.debug ? ['-debug'] : [])],
       { cwd: bundle, detached: true, stdio: ['ignore', 'pipe', log] },
     );
   } finally {

@@ -1,5 +1,6 @@
 /**
- * Does forking this Node process work? A child tries what a shim needs: JavaScript, timers, sockets, a child of its own
+ * Does forking this Node process work? A child tries what a shim needs: JavaScript, timers, garbage
+ * collection, sockets, a child of its own
  * with SIGCHLD, and leaving with an exit status.
  */
 import { rmSync } from 'node:fs';
@@ -9,6 +10,7 @@ import { internal } from '@gantry/errors';
 import { POLLIN, SIGKILL, WNOHANG } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
 import { Reaper } from '../process/reaper.ts';
+import { collectGarbage } from './settle.ts';
 import { becomeOwnProcess } from './spare.ts';
 import type { Inheritance } from './spare.ts';
 
@@ -48,6 +50,8 @@ async function trial(sys: Syscalls, inheritance: Inheritance, socketPath: string
   // A loop without anything to wait for ends the process, and a signal alone is nothing to wait for.
   setTimeout(() => sys.exitNow(1), timeoutMs);
   await new Promise((resolve) => setTimeout(resolve, 1));
+  // A collection that leaves work to helper threads would wait for them for ever.
+  collectGarbage();
   await echo(socketPath);
   const reaper = new Reaper({ sys, nowNs: () => 0n });
   reaper.start();

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { nowNs, taskV3, timestampToNs } from '@gantry/api';
 import { deadlineExceeded, unavailable } from '@gantry/errors';
 import type { Remains, ShimRequest } from './launcher.ts';
-import { shimEntry, shimEnvironment, singleThreaded } from './shim-program.ts';
+import { forkingFlags, shimEntry, shimEnvironment } from './shim-program.ts';
 
 /** Resolves to how the container ended. Throws when something does not end within the time. */
 export async function runCleanUp(
@@ -16,7 +16,7 @@ export async function runCleanUp(
 ): Promise<Remains> {
   const log = await open(path.join(bundle, 'log'), 'a', 0o600);
   try {
-    const args = [singleThreaded, shimEntry(), '-namespace', namespace, '-id', id, '-bundle', bundle, 'delete'];
+    const args = [...forkingFlags, shimEntry(), '-namespace', namespace, '-id', id, '-bundle', bundle, 'delete'];
     const env = shimEnvironment();
     const child = spawn(node, args, { cwd: bundle, env, detached: true, stdio: ['ignore', 'pipe', log.fd] });
     child.unref();

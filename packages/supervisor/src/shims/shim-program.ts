@@ -17,8 +17,11 @@ export function zygoteEntry(): string {
   return inShimPackage('bin/gantry-zygote.js');
 }
 
-/** V8 may have no helper threads in a process that forks. */
-export const singleThreaded = '--single-threaded';
+/**
+ * A process that forks may have no helper threads in play: V8 keeps its work to itself, and Node's pool, which V8 would
+ * hand part of a collection to, is empty. A child would wait for threads that it does not have.
+ */
+export const forkingFlags: readonly string[] = ['--single-threaded', '--v8-pool-size=0'];
 
 /** Nothing of the supervisor's environment reaches a shim but PATH: NODE_OPTIONS and the like least of all. */
 export function shimEnvironment(): Readonly<Record<string, string>> {

@@ -152,7 +152,7 @@ export class SpareLauncher implements ShimLauncher {
 
   async #newSpare(): Promise<Spare> {
     const { nursery, socketDir, timeouts } = this.#options;
-    const socketPath = path.join(socketDir, `spare-${globalThis.process.pid}-${(this.#named += 1)}`);
+    const socketPath = path.join(socketDir, `${globalThis.process.pid}-${(this.#named += 1)}`);
     const process = await nursery.bear(socketPath);
     try {
       return { process, connection: await ShimConnection.connect(socketPath, timeouts.shimLoadMs) };

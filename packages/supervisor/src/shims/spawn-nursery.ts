@@ -15,7 +15,7 @@ import type { Timeouts } from '../timeouts.ts';
 import type { Nursery } from './nursery.ts';
 import { identify } from './process-identity.ts';
 import type { ProcessIdentity } from './process-identity.ts';
-import { shimEntry, shimEnvironment, singleThreaded } from './shim-program.ts';
+import { forkingFlags, shimEntry, shimEnvironment } from './shim-program.ts';
 
 export interface SpawnNurseryOptions {
   /** The node program to run: a sealed view of it (CVE-2019-5736), see sealed-node.ts. */
@@ -37,7 +37,7 @@ export class SpawnNursery implements Nursery {
 
   async bear(socketPath: string): Promise<ProcessIdentity> {
     const { node, logFd, timeouts } = this.#options;
-    const child = spawn(node, [singleThreaded, shimEntry(), '-socket', socketPath, 'spare'], {
+    const child = spawn(node, [...forkingFlags, shimEntry(), '-socket', socketPath, 'spare'], {
       cwd: '/',
       env: shimEnvironment(),
       detached: true,

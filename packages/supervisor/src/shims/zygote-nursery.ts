@@ -14,7 +14,7 @@ import type { Timeouts } from '../timeouts.ts';
 import type { Nursery } from './nursery.ts';
 import { identify, killProcess } from './process-identity.ts';
 import type { ProcessIdentity } from './process-identity.ts';
-import { shimEnvironment, singleThreaded, zygoteEntry } from './shim-program.ts';
+import { forkingFlags, shimEnvironment, zygoteEntry } from './shim-program.ts';
 import { parseZygoteMessage } from './zygote-message.ts';
 import type { ZygoteMessage } from './zygote-message.ts';
 
@@ -31,7 +31,7 @@ export interface ZygoteNurseryOptions {
 }
 
 /** V8 settings of a process whose pages are shared by many: compiled code stays, and the young heap is small. */
-const zygoteFlags = [singleThreaded, '--no-flush-bytecode', '--max-semi-space-size=1'];
+const zygoteFlags = [...forkingFlags, '--no-flush-bytecode', '--max-semi-space-size=1'];
 
 /** Arguments are what ps(1) can show of a shim: as long as its namespace, id and bundle may be. */
 const padding = ' '.repeat(400);

@@ -23,11 +23,14 @@ export interface TaskName {
 export class Bundles {
   readonly dir: string;
   readonly socketDir: string;
+  /** Where shims listen that have no container yet. */
+  readonly spareDir: string;
 
   /** `state` is the supervisor's state directory. */
   constructor(state: string) {
     this.dir = path.join(state, 'shims');
     this.socketDir = path.join(state, 's');
+    this.spareDir = path.join(state, 'spares');
   }
 
   pathOf({ namespace, id }: TaskName): string {
@@ -52,9 +55,11 @@ export class Bundles {
     return path.join(this.socketDir, hash);
   }
 
-  /** Makes what bundles and sockets are made in. */
+  /** Makes what bundles and sockets are made in. The spares of an earlier supervisor end by themselves. */
   async prepare(): Promise<void> {
     for (const dir of [this.dir, this.socketDir]) await mkdir(dir, { recursive: true, mode: 0o711 });
+    await rm(this.spareDir, { recursive: true, force: true });
+    await mkdir(this.spareDir, { mode: 0o700 });
   }
 
   /**
