@@ -135,7 +135,12 @@ export class ShimProcess {
     };
     const onDump = (): void => {
       const { rss, heapUsed, external } = process.memoryUsage();
-      this.#log.info('state', { rss, heap_used: heapUsed, external, active: process.getActiveResourcesInfo().join(',') });
+      this.#log.info('state', {
+        rss,
+        heap_used: heapUsed,
+        external,
+        active: process.getActiveResourcesInfo().join(','),
+      });
     };
     // One broken callback must not end the shim: the container's stdio and exit status would go with it.
     const onUncaught = (err: unknown): void =>

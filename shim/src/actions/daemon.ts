@@ -10,7 +10,6 @@ import { runShim } from '../run-shim.ts';
 import { version } from '../version.ts';
 import { announceOnStdout } from './announce.ts';
 
-
 /** Resolves with the exit code. Never returns when Node has to be started again with the flags it needs. */
 export async function daemon(given: ShimArguments, argv: readonly string[]): Promise<number> {
   if (!forkingFlags.every((flag) => process.execArgv.includes(flag))) restart(argv);

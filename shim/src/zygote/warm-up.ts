@@ -62,7 +62,12 @@ async function liveOnce(scratch: string, events: string, withFifos: boolean): Pr
   const bundle = join(scratch, 'bundle');
   try {
     mkdirSync(bundle);
-    await callThrough(client, { bundle, socket: join(scratch, 'socket'), events }, withFifos ? makeFifos(bundle) : noStdio, die);
+    await callThrough(
+      client,
+      { bundle, socket: join(scratch, 'socket'), events },
+      withFifos ? makeFifos(bundle) : noStdio,
+      die,
+    );
     await life;
   } finally {
     client.close();

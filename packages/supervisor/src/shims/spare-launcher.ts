@@ -90,6 +90,7 @@ export class SpareLauncher implements ShimLauncher {
       },
       this.#options.timeouts.shimStartMs,
     );
+    adopted.catch(() => undefined); // a caller that fails before it looks has an error already
     return { process, connection, adopted };
   }
 

@@ -138,7 +138,8 @@ export class TaskManager {
       const remove = async (): Promise<void> => {
         const { state } = task;
         await deleteTask(this, task).then(resolve, reject);
-        if (task.state.kind === 'gone') await retireShim(this, task, state.kind === 'attached' ? state.shim : undefined);
+        if (task.state.kind === 'gone')
+          await retireShim(this, task, state.kind === 'attached' ? state.shim : undefined);
       };
       this.exclusive(task, remove).catch((err: unknown) => {
         const { namespace: ns, id: container } = task;
