@@ -173,10 +173,14 @@ function isPtmxLink(sys: DeviceCalls, dev: number): boolean {
   }
 }
 
-let kcore: boolean | undefined;
+const kcore = new WeakMap<object, boolean>();
 
-/** Whether this kernel shows its memory as a file; looked up once. */
+/** Whether this kernel shows its memory as a file; looked up once for each kernel, and a played one is another. */
 function hostHasKcore(sys: DeviceCalls): boolean {
-  kcore ??= sys.fstatatIfPresent(AT_FDCWD, '/proc/kcore', AT_SYMLINK_NOFOLLOW) !== undefined;
-  return kcore;
+  let found = kcore.get(sys);
+  if (found === undefined) {
+    found = sys.fstatatIfPresent(AT_FDCWD, '/proc/kcore', AT_SYMLINK_NOFOLLOW) !== undefined;
+    kcore.set(sys, found);
+  }
+  return found;
 }
