@@ -32,11 +32,11 @@ test-vm: ## the part of the suite that needs pure cgroup v2, in a small virtual 
 	@$(MAKE) --no-print-directory build
 	@test/vm/run-vm.sh
 
-# ARGS="--quick", ARGS="--only lifecycle,exec --samples 100"
+# ARGS="--quick", ARGS="--only lifecycle,exec --samples 100"; without ARGS the figures and the plot in docs/ are renewed.
 bench: ## gantryd beside a stock containerd, measured by turns (ARGS="--help" lists the options)
 	@scripts/setup.sh test
 	@$(MAKE) --no-print-directory build
-	@node bench/dist/main.js $(ARGS)
+	@node bench/dist/main.js $(or $(ARGS),--docs)
 
 check: build lint ## types, lint, format, import walls
 	@node scripts/test.mjs style

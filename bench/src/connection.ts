@@ -1,59 +1,60 @@
-/** gRPC calls on a daemon's socket with as little between the clock and the wire as grpc-js allows. */
-import { grpcServiceDefinition, namespaceHeader } from '@gantry/api';
-import type {
-  GrpcServiceDefinition,
-  MethodName,
-  PartialMessage,
-  RequestOf,
-  ResponseOf,
-  ServiceType,
-} from '@gantry/api';
-import { Client, credentials, Metadata } from '@grpc/grpc-js';
-import type { ServiceError } from '@grpc/grpc-js';
+/**
+ * Unary gRPC calls on a daemon's socket with as little as possible between the clock and the wire: requests straight
+ * on Node's HTTP/2, which costs this process a third of the processor time of grpc-js. Half a machine is all the client
+ * and the daemon have, and what the client uses counts on both sides of a ratio and pulls it towards 1.
+ */
+import { namespaceHeader } from '@gantry/api';
+import type { MethodName, PartialMessage, RequestOf, ResponseOf, ServiceType } from '@gantry/api';
+import { connect as connectHttp2 } from 'node:http2';
+import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders } from 'node:http2';
+import { connect as connectSocket } from 'node:net';
 
 /** A call is given up after this time: nothing here takes longer unless it hangs. */
 const callTimeoutMs = 60_000;
 
-const definitions = new WeakMap<ServiceType, GrpcServiceDefinition<ServiceType>>();
+/** Flow control never holds back even the largest answer (1,000 records in one message). */
+const windowBytes = 64 * 1024 * 1024;
 
-function definitionOf(service: ServiceType): GrpcServiceDefinition<ServiceType> {
-  let definition = definitions.get(service);
-  if (definition === undefined) definitions.set(service, (definition = grpcServiceDefinition(service)));
-  return definition;
+/** A call that ended with a gRPC status other than OK. */
+export class CallError extends Error {
+  /** The gRPC status number (5: not found, 14: unavailable). */
+  readonly status: number;
+
+  constructor(method: string, status: number, message: string) {
+    super(`${method}: ${message} (status ${status})`);
+    this.status = status;
+  }
+}
+
+/** Whether a call failed with this gRPC status. */
+export function hasStatus(err: unknown, status: number): boolean {
+  return err instanceof CallError && err.status === status;
 }
 
 /** One HTTP/2 connection to one socket, in one namespace. Owned by whoever made it; close it. */
 export class Connection {
-  readonly #client: Client;
-  readonly #metadata = new Metadata();
+  readonly #session: ClientHttp2Session;
+  readonly #namespace: string;
 
   constructor(address: string, namespace: string) {
-    this.#metadata.set(namespaceHeader, namespace);
-    this.#client = new Client(`unix:${address}`, credentials.createInsecure(), {
-      'grpc.max_send_message_length': -1,
-      'grpc.max_receive_message_length': -1,
-      'grpc.default_authority': 'localhost',
-      'grpc.enable_retries': 0,
-      'grpc.enable_channelz': 0,
-      'grpc.use_local_subchannel_pool': 1,
+    this.#namespace = namespace;
+    this.#session = connectHttp2('http://localhost', {
+      createConnection: () => connectSocket(address),
+      settings: { initialWindowSize: windowBytes, enablePush: false },
     });
+    this.#session.on('error', () => undefined); // every call under way fails with it
+    this.#session.once('connect', () => this.#session.setLocalWindowSize(windowBytes));
   }
 
-  /** One unary call; rejects with grpc-js's ServiceError, named after the method. `timeoutMs` 0: no deadline. */
-  call<S extends ServiceType, K extends MethodName<S>>(
+  /** One unary call; rejects with a CallError, or with what broke the connection. `timeoutMs` 0: no deadline. */
+  async call<S extends ServiceType, K extends MethodName<S>>(
     service: S,
     method: K,
     request: PartialMessage<RequestOf<S, K>>,
     timeoutMs = callTimeoutMs,
   ): Promise<ResponseOf<S, K>> {
-    const definition = definitionOf(service)[method];
-    return this.#unary<ResponseOf<S, K>>(
-      service,
-      method,
-      request,
-      timeoutMs,
-      (bytes) => definition?.responseDeserialize(bytes) as ResponseOf<S, K>,
-    );
+    const bytes = await this.callRaw(service, method, request, timeoutMs);
+    return service.methods[method]?.responseType.decode(bytes) as ResponseOf<S, K>;
   }
 
   /** The same without reading the response, for responses so large that reading them would be what is measured. */
@@ -63,42 +64,60 @@ export class Connection {
     request: PartialMessage<RequestOf<S, K>>,
     timeoutMs = callTimeoutMs,
   ): Promise<Buffer> {
-    return this.#unary<Buffer>(service, method, request, timeoutMs, (bytes) => bytes);
+    const type = service.methods[method];
+    if (type === undefined) throw new Error(`no method ${method} in ${service.typeName}`);
+    const stream = this.#session.request({
+      ':method': 'POST',
+      ':path': `/${service.typeName}/${type.name}`,
+      'content-type': 'application/grpc',
+      te: 'trailers',
+      [namespaceHeader]: this.#namespace,
+      ...(timeoutMs === 0 ? {} : { 'grpc-timeout': `${timeoutMs}m` }),
+    });
+    stream.end(framed(type.requestType.encode(type.requestType.create(request))));
+    return answerOf(stream, type.name, timeoutMs);
   }
 
   /** Ends every call under way. */
   close(): void {
-    this.#client.close();
-  }
-
-  #unary<T>(
-    service: ServiceType,
-    method: string,
-    request: object,
-    timeoutMs: number,
-    deserialize: (bytes: Buffer) => T,
-  ): Promise<T> {
-    const definition = definitionOf(service)[method];
-    const type = service.methods[method]?.requestType;
-    if (definition === undefined || type === undefined) throw new Error(`no method ${method} in ${service.typeName}`);
-    return new Promise((resolve, reject) => {
-      this.#client.makeUnaryRequest(
-        definition.path,
-        definition.requestSerialize,
-        deserialize,
-        type.create(request),
-        this.#metadata,
-        timeoutMs === 0 ? {} : { deadline: Date.now() + timeoutMs },
-        (err: ServiceError | null, response?: T) => {
-          if (err !== null || response === undefined) reject(err ?? new Error(`${method}: empty response`));
-          else resolve(response);
-        },
-      );
-    });
+    this.#session.destroy();
   }
 }
 
-/** Whether a call failed with this gRPC status (5: not found, 14: unavailable). */
-export function hasStatus(err: unknown, status: number): boolean {
-  return err instanceof Error && 'code' in err && err.code === status;
+/** One uncompressed message with the 5 bytes that gRPC puts before it. */
+function framed(message: Uint8Array): Buffer {
+  const frame = Buffer.allocUnsafe(5 + message.length);
+  frame[0] = 0;
+  frame.writeUInt32BE(message.length, 1);
+  frame.set(message, 5);
+  return frame;
+}
+
+function answerOf(stream: ClientHttp2Stream, method: string, timeoutMs: number): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let status: number | undefined;
+    let message = '';
+    const read = (headers: IncomingHttpHeaders): void => {
+      if (headers['grpc-status'] === undefined) return;
+      status = Number(headers['grpc-status']);
+      message = decodeURIComponent(String(headers['grpc-message'] ?? ''));
+    };
+    const timer =
+      timeoutMs === 0
+        ? undefined
+        : setTimeout(() => stream.destroy(new CallError(method, 4, `no answer within ${timeoutMs} ms`)), timeoutMs);
+    stream.on('response', read); // an error without a message comes in the first headers
+    stream.on('trailers', read);
+    stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+    stream.on('error', reject);
+    stream.on('close', () => {
+      clearTimeout(timer);
+      const body = chunks.length === 1 ? (chunks[0] ?? Buffer.alloc(0)) : Buffer.concat(chunks);
+      if (status !== 0)
+        reject(new CallError(method, status ?? 14, message || 'the connection ended without an answer'));
+      else if (body.length < 5 || body[0] !== 0) reject(new CallError(method, 13, 'no uncompressed message'));
+      else resolve(body.subarray(5));
+    });
+  });
 }

@@ -1,5 +1,7 @@
 /** The command line. */
 import { parseArgs } from 'node:util';
+import { checkout } from '@gantry/test';
+import path from 'node:path';
 import { fullPlan, quickPlan, withSamples } from './plan.ts';
 import type { Plan } from './plan.ts';
 
@@ -14,9 +16,13 @@ and removed at the end.
   --runtime NAME      the OCI runtime that containerd uses (default runc), e.g. crun
   --gantryd FILE      the gantryd.js to measure (default: this checkout's)
   --peer-gantryd FILE the other side is this gantryd.js instead of containerd: compares two builds
+  --density LIST      so many containers, step by step (default ${fullPlan.density.join(',')})
+  --soak N            instead of all that: N containers at once on gantryd start, answer an exec and go
   --all               the table shows every series
   --json FILE         writes everything measured
-  --markdown FILE     writes the table; between its marks, when FILE has them`;
+  --markdown FILE     writes the table; between its marks, when FILE has them
+  --svg FILE          draws the plot
+  --docs              the two last for docs/performance.md and docs/bench.svg; what make bench does without ARGS`;
 
 export interface Options {
   /** Undefined: all. */
@@ -27,9 +33,12 @@ export interface Options {
   readonly runtime: string | undefined;
   readonly gantryd: string | undefined;
   readonly peerGantryd: string | undefined;
+  /** How many containers; undefined: no soak. */
+  readonly soak: number | undefined;
   readonly all: boolean;
   readonly json: string | undefined;
   readonly markdown: string | undefined;
+  readonly svg: string | undefined;
   readonly help: boolean;
 }
 
@@ -46,9 +55,13 @@ export function parseOptions(words: readonly string[], known: readonly string[])
       runtime: { type: 'string' },
       gantryd: { type: 'string' },
       'peer-gantryd': { type: 'string' },
+      density: { type: 'string' },
+      soak: { type: 'string' },
       all: { type: 'boolean', default: false },
       json: { type: 'string' },
       markdown: { type: 'string' },
+      svg: { type: 'string' },
+      docs: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
     },
   });
@@ -58,8 +71,11 @@ export function parseOptions(words: readonly string[], known: readonly string[])
   if (values['gantry-only'] && values['peer-only']) throw new Error('--gantry-only and --peer-only leave nothing');
   if (values.runtime !== undefined && values['peer-gantryd'] !== undefined)
     throw new Error('--runtime is for containerd, which --peer-gantryd replaces');
-  const base = values.quick ? quickPlan : fullPlan;
+  const density = values.density?.split(',').map((text) => countOf('--density', text) ?? 0);
+  const sized = values.quick ? quickPlan : fullPlan;
+  const base = density === undefined ? sized : { ...sized, density: density.sort((a, b) => a - b) };
   const samples = countOf('--samples', values.samples);
+  const inDocs = (name: string): string | undefined => (values.docs ? path.join(checkout, 'docs', name) : undefined);
   return {
     only,
     quick: values.quick,
@@ -68,9 +84,11 @@ export function parseOptions(words: readonly string[], known: readonly string[])
     runtime: values.runtime,
     gantryd: values.gantryd,
     peerGantryd: values['peer-gantryd'],
+    soak: countOf('--soak', values.soak),
     all: values.all,
     json: values.json,
-    markdown: values.markdown,
+    markdown: values.markdown ?? inDocs('performance.md'),
+    svg: values.svg ?? inDocs('bench.svg'),
     help: values.help,
   };
 }

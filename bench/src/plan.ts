@@ -62,7 +62,7 @@ export const quickPlan: Plan = {
   stdoutMiB: 256,
 };
 
-/** The plan with another number of samples; what is counted in rounds shrinks with it, and never grows. */
+/** The plan with another number of samples; what is counted in rounds or heads shrinks with it, and never grows. */
 export function withSamples(plan: Plan, samples: number): Plan {
   return {
     ...plan,
@@ -70,6 +70,9 @@ export function withSamples(plan: Plan, samples: number): Plan {
     densityStarts: Math.min(plan.densityStarts, samples),
     batches: Math.min(plan.batches, samples),
     restarts: Math.min(plan.restarts, samples),
+    restartContainers: Math.min(plan.restartContainers, samples * 5),
+    records: Math.min(plan.records, samples * 25),
+    stdoutMiB: Math.min(plan.stdoutMiB, samples * 32),
     rateSlices: Math.min(plan.rateSlices, samples),
     stdoutRounds: Math.min(plan.stdoutRounds, samples),
   };

@@ -68,6 +68,16 @@ export class CgroupTree {
     return usageUs === undefined ? undefined : Number(usageUs) / 1e3;
   }
 
+  /** Directories of the groups of containers, in every hierarchy; the daemon's own left out. */
+  groups(side: string): string[] {
+    return this.#hierarchies.flatMap(({ dir }) => {
+      const group = path.join(dir, this.name, side);
+      return readdirSync(group, { withFileTypes: true })
+        .filter((entry) => entry.isDirectory() && entry.name !== 'daemon')
+        .map((entry) => path.join(group, entry.name));
+    });
+  }
+
   /** Removes every group below the run's, bottom first. Returns those that are still in use. */
   remove(): string[] {
     return this.#hierarchies.flatMap(({ dir }) => removeGroup(path.join(dir, this.name)));

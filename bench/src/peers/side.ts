@@ -5,6 +5,7 @@ import type { wellKnown } from '@gantry/api';
 import { connect } from '@gantry/client';
 import type { DaemonProcess } from '@gantry/test';
 import { imageName } from '@gantry/test';
+import { connect as connectSocket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Connection } from '../connection.ts';
 import type { CgroupTree } from '../host/cgroup-tree.ts';
@@ -30,6 +31,18 @@ export interface SideOptions {
   readonly runtimeBinary?: string | undefined;
   /** Pids of the shims that hold this side's containers. */
   readonly shims: () => number[];
+}
+
+/** Whether somebody listens on a socket: cheaper to ask often than a call. */
+function accepts(address: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connectSocket(address);
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => resolve(false));
+  });
 }
 
 /** Owned by the bench, which ends it with `stop`. */
@@ -74,6 +87,11 @@ export class Side {
     return `/${this.#cgroups.name}/${this.name}`;
   }
 
+  /** Directories of the containers' cgroups that are there. */
+  groups(): string[] {
+    return this.#cgroups.groups(this.name);
+  }
+
   /** Processor time used so far by the daemon, its shims and the containers; undefined when the host does not count. */
   cpuMs(): number | undefined {
     return this.#cgroups.cpuMs(this.name);
@@ -97,21 +115,20 @@ export class Side {
     const startedAt = performance.now();
     this.daemon.launch({ detached: true });
     this.#cgroups.enter(this.name, this.daemon.pid);
-    for (;;) {
-      // A new connection each time: a channel that has failed waits before it tries again.
-      const connection = new Connection(this.daemon.address, this.namespace);
-      try {
-        await connection.call(version.VersionService, 'version', {}, 5_000);
-        this.#connection = connection;
-        return performance.now() - startedAt;
-      } catch (err) {
-        connection.close();
-        if (this.daemon.hasEnded)
-          throw new Error(`${this.title} ended at its start:\n${this.daemon.log()}`, { cause: err });
-        if (performance.now() - startedAt > readyTimeoutMs) throw err;
-      }
+    while (!(await accepts(this.daemon.address))) {
+      if (this.daemon.hasEnded) throw new Error(`${this.title} ended at its start:\n${this.daemon.log()}`);
+      if (performance.now() - startedAt > readyTimeoutMs) throw new Error(`${this.title} does not listen`);
       await sleep(retryMs);
     }
+    this.#connection = new Connection(this.daemon.address, this.namespace);
+    await this.#connection.call(version.VersionService, 'version', {}, readyTimeoutMs);
+    return performance.now() - startedAt;
+  }
+
+  /** Ends every call under way, and with them the scenario that made them. */
+  reconnect(): void {
+    this.#connection?.close();
+    this.#connection = new Connection(this.daemon.address, this.namespace);
   }
 
   /** SIGKILL, with the connection cut. */

@@ -28,15 +28,19 @@ const farewellMs = 120_000;
 
 export class Stage {
   readonly sides: readonly Side[];
+  /** The random word in everything's name. */
+  readonly mark: string;
   readonly #dir = scratchDirectory();
   readonly #cgroups: CgroupTree;
   #ending: Promise<string[]> | undefined;
 
-  constructor(options: Pick<Options, 'gantryd' | 'peerGantryd' | 'runtime' | 'sides'>) {
+  constructor(options: Pick<Options, 'gantryd' | 'peerGantryd' | 'runtime' | 'sides' | 'soak'>) {
     const random = randomBytes(4).toString('hex');
-    this.#cgroups = new CgroupTree(`gantry-bench-${random}`);
-    const gantry = options.sides === 'peer' ? [] : [this.#gantry('gantry', options.gantryd, random)];
-    const peer = options.sides === 'gantry' ? [] : [this.#peer(options, random)];
+    this.mark = `gantry-bench-${random}`;
+    this.#cgroups = new CgroupTree(this.mark);
+    const wanted = options.soak === undefined ? options.sides : 'gantry';
+    const gantry = wanted === 'peer' ? [] : [this.#gantry('gantry', options.gantryd, random)];
+    const peer = wanted === 'gantry' ? [] : [this.#peer(options, random)];
     this.sides = [...gantry, ...peer];
   }
 
@@ -71,6 +75,11 @@ export class Stage {
       runtimeBinary: options.runtime,
       shims: () => containerdShims(daemon.address, namespace),
     });
+  }
+
+  /** Where everything of the run is. */
+  get dir(): string {
+    return this.#dir;
   }
 
   /** Starts the daemons and gives both the same image. */
@@ -112,7 +121,7 @@ export class Stage {
 
   /** Only processes that carry the run's random marks: its directory in their arguments, its cgroup, its environment. */
   async #killLeftovers(): Promise<string[]> {
-    const marks = [this.#dir, this.#cgroups.name];
+    const marks = [this.#dir, this.mark];
     const swept = new Set<string>();
     for (let round = 0; round < 100; round += 1) {
       const left = processesWith(marks);
@@ -147,6 +156,7 @@ export class Stage {
 /** Removes whatever containers a daemon still has. */
 async function removeEverything(side: Side): Promise<void> {
   if (side.daemon.pid === 0 || side.daemon.hasEnded) return;
+  side.reconnect();
   const running = (await side.connection.call(tasks.TasksService, 'list', {})).tasks.map(({ id }) => id);
   const records = (await side.connection.call(containers.ContainersService, 'list', {})).containers.map(({ id }) => id);
   const ids = [...new Set([...running, ...records])];

@@ -9,6 +9,8 @@ import { formatNumber, headings, rowsOf } from './rows.ts';
 import { markdownTable, textTable } from './table.ts';
 
 export interface Report {
+  /** The random word in the name of everything the run made. */
+  readonly run: string;
   readonly startedAt: Date;
   readonly durationMs: number;
   readonly machine: Machine;

@@ -1,6 +1,17 @@
 /** Every scenario, in the order in which a run goes through them. */
+import { densityScenario } from './density.ts';
 import { execScenario } from './exec.ts';
 import { lifecycleScenario } from './lifecycle.ts';
+import { restartScenario } from './restart.ts';
+import { rpcScenario } from './rpc.ts';
 import type { Scenario } from './scenario.ts';
+import { stdoutScenario } from './stdout.ts';
 
-export const scenarios: readonly Scenario[] = [lifecycleScenario, execScenario];
+export const scenarios: readonly Scenario[] = [
+  lifecycleScenario,
+  execScenario,
+  densityScenario,
+  restartScenario,
+  rpcScenario,
+  stdoutScenario,
+];

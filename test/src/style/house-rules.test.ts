@@ -30,7 +30,7 @@ const owners: Readonly<Record<string, readonly string[]>> = {
   koffi: ['packages/libc'],
   lmdb: ['packages/store'],
   protobufjs: ['packages/api'],
-  '@grpc/grpc-js': ['packages/supervisor', 'packages/client', 'bench'],
+  '@grpc/grpc-js': ['packages/supervisor', 'packages/client'],
   pino: ['packages/supervisor'],
   'smol-toml': ['packages/supervisor'],
 };
