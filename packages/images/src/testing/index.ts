@@ -1,0 +1,4 @@
+export * from './faulty-proxy.ts';
+export * from './place.ts';
+export * from './registry-server.ts';
+export * from './token-server.ts';
