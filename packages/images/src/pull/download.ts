@@ -21,6 +21,8 @@ import type { ContentKind, ProgressReporter } from './progress.ts';
 const maximumIdleFailures = 3;
 /** What is worth mentioning: a server that gives ten bytes an answer does not get on either. */
 const progressBytes = 64 * 1024;
+/** Pieces come as small as 16 KiB; each write costs a turn of the thread pool. */
+const writeBytes = 256 * 1024;
 /** How often the whole content may turn out wrong. The first time may be an earlier pull's fault. */
 const maximumWrongContents = 3;
 /** A server that sends less than this, over this time, counts as one that sends nothing. */
@@ -161,18 +163,33 @@ class Download {
   async #copy(fetched: Fetched): Promise<void> {
     const { digest, size } = this.#descriptor;
     const pace = new Pace();
+    let pending: Uint8Array[] = [];
+    let length = 0;
+    const flush = async (): Promise<void> => {
+      const bytes = Buffer.concat(pending, length);
+      pending = [];
+      length = 0;
+      await this.#writer.write(bytes);
+      this.#offset += bytes.length;
+    };
     try {
       for await (const piece of pace.watch(fetched.body, `${digest}: ${fetched.host}`)) {
-        if (this.#offset + piece.length > size) {
+        if (this.#offset + length + piece.length > size) {
           throw dataLoss(`${digest}: ${fetched.host} sends more than the ${size} bytes it should have`, { digest });
         }
-        await this.#writer.write(piece);
-        this.#offset += piece.length;
-        this.#progress.moved(this.#offset);
+        pending.push(piece);
+        length += piece.length;
+        this.#progress.moved(this.#offset + length);
+        if (length >= writeBytes) await flush();
       }
+    } catch (err) {
+      // What came before the break need not come again.
+      if (isTransient(err) || isCode(err, 'cancelled')) await flush();
+      throw err;
     } finally {
       await fetched.discard();
     }
+    await flush();
     if (this.#offset < size) {
       throw unavailable(`${digest}: ${fetched.host} stopped after ${this.#offset} of ${size} bytes`, { digest });
     }
