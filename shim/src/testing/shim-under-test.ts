@@ -25,6 +25,7 @@ import { fileURLToPath } from 'node:url';
 import { taskV3, typeUrls } from '@gantry/api/shim';
 import type { taskV3 as task } from '@gantry/api/shim';
 import { TtrpcClient } from '@gantry/ttrpc';
+import { forkingFlags } from '../forking-flags.ts';
 import { SupervisorDouble } from './supervisor-double.ts';
 
 /** Why these tests cannot run here; undefined when they can. */
@@ -216,7 +217,7 @@ export class ShimUnderTest {
     const socket = join(place.directory, `${id}.sock`);
     const log = openSync(join(bundle, 'log'), 'a');
     const flags = ['-namespace', namespace, '-id', id, '-address', '/nowhere', '-bundle', bundle, '-socket', socket];
-    const child = spawn(process.execPath, ['--single-threaded', mainScript, ...flags, '-debug'], {
+    const child = spawn(process.execPath, [...forkingFlags, mainScript, ...flags, '-debug'], {
       cwd: bundle,
       detached: true,
       stdio: ['ignore', 'pipe', log],
