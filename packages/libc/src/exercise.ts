@@ -5,7 +5,7 @@
  * Each call is one that the kernel refuses (a descriptor that is none, an empty path, a name that is too long) or one
  * that only looks.
  */
-import { AT_FDCWD, PR_GET_DUMPABLE, WNOHANG } from './constants.ts';
+import { AT_FDCWD, CLONE_FS, CLONE_NEWNS, PR_GET_DUMPABLE, SOCK_SEQPACKET, WNOHANG } from './constants.ts';
 import { linux } from './linux.ts';
 import type { Syscalls } from './syscalls.ts';
 
@@ -21,10 +21,24 @@ const bytes = Buffer.alloc(8);
 
 type Call = (sys: Syscalls) => unknown;
 
+function throughSocket(sys: Syscalls): void {
+  const [one, other] = sys.socketpair(SOCK_SEQPACKET);
+  try {
+    sys.sendMessage(one, bytes, []);
+    sys.receiveMessage(other, bytes.length);
+  } finally {
+    sys.close(one);
+    sys.close(other);
+  }
+}
+
 const calls: readonly Call[] = [
   (sys) => sys.getpid(),
   (sys) => sys.prctl(PR_GET_DUMPABLE),
   (sys) => sys.wait4(sys.getpid(), WNOHANG),
+  // A mount namespace of its own and a shared root directory exclude each other.
+  (sys) => sys.clone(CLONE_NEWNS | CLONE_FS),
+  (sys) => sys.ignoreSignal(0, false),
   (sys) => sys.pidfdOpen(NONE),
   (sys) => sys.pidfdSendSignal(NONE, 0),
   (sys) => sys.umask(sys.umask(0o022)),
@@ -78,9 +92,7 @@ const calls: readonly Call[] = [
   (sys) => sys.fchownat(NONE, 'x', 0, 0, 0),
   (sys) => sys.lgetxattr('', 'trusted.x'),
   (sys) => sys.lsetxattr('', 'trusted.x', bytes, 0),
-  (sys) => sys.socketpair(NONE),
-  (sys) => sys.sendMessage(NONE, bytes, []),
-  (sys) => sys.receiveMessage(NONE, bytes.length),
+  throughSocket,
   (sys) => sys.poll([{ fd: NONE, events: 0 }], 0),
   (sys) => sys.linkUp('nothing'),
 ];

@@ -9,6 +9,7 @@ export * from './linux.ts';
 export { addressOf, preload } from './native.ts';
 export * from './process-stat.ts';
 export { buildSeccompFilter, seccompFlags } from './seccomp/filter.ts';
+export { useFilterCache } from './seccomp/filter-cache.ts';
 export { SeccompUnavailableError } from './seccomp/libseccomp.ts';
 export { SeccompProfileError, type SeccompArgument, type SeccompProfile, type SeccompRule } from './seccomp/profile.ts';
 export * from './recorder.ts';

@@ -44,6 +44,9 @@ const IFNAMSIZ = 16;
 const POLLFD_BYTES = 8;
 
 const pair = Buffer.alloc(8);
+const interfaceRequest = Buffer.alloc(IFREQ_BYTES);
+/** For the usual calls with one or two descriptors. */
+const fewPolled = Buffer.alloc(4 * POLLFD_BYTES);
 
 type Calls = Pick<
   ChannelCalls,
@@ -92,10 +95,12 @@ export const channelCalls: Calls = {
   },
 
   poll(entries, timeoutMs) {
-    const fds = Buffer.alloc(entries.length * POLLFD_BYTES);
+    const bytes = entries.length * POLLFD_BYTES;
+    const fds = bytes <= fewPolled.length ? fewPolled : Buffer.alloc(bytes);
     for (const [index, { fd, events }] of entries.entries()) {
       fds.writeInt32LE(fd, index * POLLFD_BYTES);
       fds.writeInt16LE(events, index * POLLFD_BYTES + 4);
+      fds.writeInt16LE(0, index * POLLFD_BYTES + 6);
     }
     const deadline = performance.now() + timeoutMs;
     let remaining = Math.ceil(timeoutMs);
@@ -120,7 +125,7 @@ export const channelCalls: Calls = {
   linkUp(name) {
     const bytes = Buffer.from(cString(name, 'ioctl'));
     if (bytes.length >= IFNAMSIZ) throw failure('ioctl', EINVAL, name);
-    const request = Buffer.alloc(IFREQ_BYTES);
+    const request = interfaceRequest.fill(0);
     bytes.copy(request);
     const fd = check(c.socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), 'socket', name);
     try {

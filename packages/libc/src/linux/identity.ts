@@ -35,10 +35,16 @@ const KEYCTL_JOIN_SESSION_KEYRING = 1;
 const CAPABILITY_VERSION_3 = 0x20080522;
 const SOCK_FILTER_BYTES = 8;
 
-/** struct __user_cap_header_struct of the caller itself: version, pid. */
+/** Scratch memory of calls that leave nothing in it for later. */
+const capabilityData = Buffer.alloc(24);
+const limitPair = Buffer.alloc(16);
+const filterHead = Buffer.alloc(16);
+const header = Buffer.alloc(8);
+
+/** struct __user_cap_header_struct of the caller itself: version, pid. The kernel writes the version it knows into it. */
 function capabilityHeader(): Buffer {
-  const header = Buffer.alloc(8);
-  header.writeUInt32LE(CAPABILITY_VERSION_3);
+  header.writeUInt32LE(CAPABILITY_VERSION_3, 0);
+  header.writeUInt32LE(0, 4);
   return header;
 }
 
@@ -81,7 +87,7 @@ export const identityCalls: Pick<
   },
 
   capget() {
-    const data = Buffer.alloc(24);
+    const data = capabilityData;
     check(c.cap(NR.capget, capabilityHeader(), data), 'capget', '');
     // Two records of three words: the low halves of the sets, then the high halves.
     const wide = (offset: number): bigint =>
@@ -90,7 +96,7 @@ export const identityCalls: Pick<
   },
 
   capset(sets) {
-    const data = Buffer.alloc(24);
+    const data = capabilityData;
     for (const [index, set] of [sets.effective, sets.permitted, sets.inheritable].entries()) {
       data.writeUInt32LE(Number(set & 0xffff_ffffn), index * 4);
       data.writeUInt32LE(Number((set >> 32n) & 0xffff_ffffn), index * 4 + 12);
@@ -99,14 +105,14 @@ export const identityCalls: Pick<
   },
 
   setResourceLimit(pid, resource, limit) {
-    const value = Buffer.alloc(16);
+    const value = limitPair;
     value.writeBigUInt64LE(limit.soft, 0);
     value.writeBigUInt64LE(limit.hard, 8);
     check(c.prlimit(pid, resource, value, null), 'prlimit', `resource ${resource} of pid ${pid}`);
   },
 
   getResourceLimit(pid, resource) {
-    const value = Buffer.alloc(16);
+    const value = limitPair;
     check(c.prlimit(pid, resource, null, value), 'prlimit', `resource ${resource} of pid ${pid}`);
     return { soft: value.readBigUInt64LE(0), hard: value.readBigUInt64LE(8) };
   },
@@ -129,7 +135,7 @@ export const identityCalls: Pick<
   },
 
   seccompSetFilter(flags, program) {
-    const head = Buffer.alloc(16);
+    const head = filterHead;
     head.writeUInt16LE(program.length / SOCK_FILTER_BYTES);
     head.writeBigUInt64LE(addressOf(program), 8);
     const result = c.seccomp(NR.seccomp, SECCOMP_SET_MODE_FILTER, flags, head);

@@ -46,6 +46,10 @@ const c = declare('glibc', {
 const PATH_MAX = 4096;
 const MOUNT_ATTR_BYTES = 32;
 
+// Scratch memory: a Buffer a call would be an allocation and a page of it, in every process that forks from here.
+const attr = Buffer.alloc(MOUNT_ATTR_BYTES);
+const cwd = Buffer.alloc(PATH_MAX);
+
 function optional(value: string | undefined, syscall: string): string | Buffer | null {
   return value === undefined ? null : cString(value, syscall);
 }
@@ -100,9 +104,8 @@ export const mountCalls: MountCalls = {
   },
 
   getcwd() {
-    const buffer = Buffer.alloc(PATH_MAX);
-    check(c.getcwd(buffer, buffer.length) === 0 ? -1 : 0, 'getcwd', '');
-    return buffer.toString('utf8', 0, buffer.indexOf(0));
+    check(c.getcwd(cwd, cwd.length) === 0 ? -1 : 0, 'getcwd', '');
+    return cwd.toString('utf8', 0, cwd.indexOf(0));
   },
 
   pivotRoot(newRoot, putOld) {
@@ -157,11 +160,11 @@ export const mountCalls: MountCalls = {
   },
 
   mountSetattr(dirfd, path, flags, attributes) {
-    const attr = Buffer.alloc(MOUNT_ATTR_BYTES);
-    attr.writeBigUInt64LE(BigInt(attributes.set), 0);
-    attr.writeBigUInt64LE(BigInt(attributes.clear), 8);
-    attr.writeBigUInt64LE(BigInt(attributes.propagation ?? 0), 16);
-    attr.writeBigUInt64LE(BigInt(attributes.userNamespaceFd ?? 0), 24);
+    // Four 64-bit numbers, of which no used bit is above the 32nd.
+    attr.writeInt32LE(attributes.set | 0, 0);
+    attr.writeInt32LE(attributes.clear | 0, 8);
+    attr.writeInt32LE(attributes.propagation ?? 0, 16);
+    attr.writeInt32LE(attributes.userNamespaceFd ?? 0, 24);
     const name = cString(path, 'mount_setattr');
     const result = c.mountSetattr(NR.mount_setattr, dirfd, name, flags >>> 0, attr, MOUNT_ATTR_BYTES);
     check(result, 'mount_setattr', target(dirfd, path));

@@ -22,6 +22,7 @@ import { EEXIST, EFAULT, ENOSYS, errnoName } from '../errno.ts';
 import { check, declare, errno } from '../native.ts';
 import { NR } from '../syscall-numbers.ts';
 import { AUDIT_ARCH_X86_64, enosysProgram, type HighestNumbers } from './enosys.ts';
+import { cachedProgram, cacheProgram } from './filter-cache.ts';
 import { libseccomp } from './libseccomp.ts';
 import {
   actionValue,
@@ -58,15 +59,31 @@ const BUILT_MAX = 4;
  * Throws SeccompProfileError naming the fault, SeccompUnavailableError without libseccomp.
  */
 export function buildSeccompFilter(profile: SeccompProfile): Buffer {
-  const key = JSON.stringify(profile, (_, value: unknown) => (typeof value === 'bigint' ? `${value}n` : value));
+  const key = sourceOf(profile);
   let program = built.get(key);
   if (program === undefined) {
-    program = build(profile);
+    program = cachedProgram(key);
+    if (program === undefined) {
+      program = build(profile);
+      cacheProgram(key, program);
+    }
     const [oldest] = built.keys();
     if (oldest !== undefined && built.size >= BUILT_MAX) built.delete(oldest);
     built.set(key, program);
   }
   return program;
+}
+
+/** What a program is made of: the profile, and this machine's architecture, which is always part of it. */
+function sourceOf(profile: SeccompProfile): string {
+  let text: string;
+  try {
+    text = JSON.stringify(profile);
+  } catch {
+    // 64-bit numbers that are no JSON; most profiles have none, and go without a function called for each value.
+    text = JSON.stringify(profile, (_, value: unknown) => (typeof value === 'bigint' ? `${value}n` : value));
+  }
+  return `${process.arch} ${text}`;
 }
 
 function build(profile: SeccompProfile): Buffer {
