@@ -172,7 +172,7 @@ export class Task {
     try {
       const born = inRuntime('exec', () =>
         this.init.container.exec({
-          process: exec.process,
+          process: exec.processToStart,
           stdio: stdio.childDescriptors,
           timeoutMs: execTimeoutMs,
         }),

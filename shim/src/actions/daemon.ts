@@ -33,6 +33,8 @@ export async function daemon(given: ShimArguments, argv: readonly string[]): Pro
 /** execve(2) of the same program with the flags: the pid stays. */
 function restart(argv: readonly string[]): never {
   const script = process.argv[1] ?? '';
+  // Node has marked its standard descriptors close-on-exec; the line on stdout is still to come.
+  for (const fd of [0, 1, 2]) linux.setCloseOnExec(fd, false);
   const environment = Object.entries(process.env).map(([name, value]) => `${name}=${value ?? ''}`);
   return linux.execve(process.execPath, [process.execPath, ...forkingFlags, script, ...argv], environment);
 }

@@ -38,6 +38,12 @@ export class ExecProcess {
     return this.#stdio;
   }
 
+  /** The process as it is to be started: with the size that its terminal was given meanwhile, so that it never sees another. */
+  get processToStart(): Process {
+    if (this.#size === undefined || this.process.terminal !== true) return this.process;
+    return { ...this.process, consoleSize: { width: this.#size.columns, height: this.#size.rows } };
+  }
+
   /** Throws what the state table answers. */
   check(operation: Operation): void {
     checkExecOperation(this.state, operation);
@@ -49,7 +55,6 @@ export class ExecProcess {
     this.#startTime = born.startTime;
     this.#stdio = stdio;
     this.state = 'running';
-    if (this.#size !== undefined) stdio.resize(this.#size);
     stdio.processBorn(born.console);
     writeFileSync(this.#pidFile, `${born.pid}`, { mode: 0o600 });
   }
