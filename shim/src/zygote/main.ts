@@ -4,9 +4,10 @@
  */
 import { messageOf } from '@gantry/errors';
 import { join } from 'node:path';
-import { findOtherLoops, linux, preload, signals } from '@gantry/libc';
+import { findOtherLoops, linux, POLLHUP, PR_SET_PDEATHSIG, preload, SIGKILL, signals } from '@gantry/libc';
 import { lineLog } from '../log.ts';
 import { lowerOomPriority } from '../oom-score.ts';
+import { controlFd } from './protocol.ts';
 import { say, serve } from './zygote.ts';
 import { selfTest } from './self-test.ts';
 import { settle } from './settle.ts';
@@ -16,10 +17,18 @@ import { warmUpShim } from './warm-up.ts';
 const [, , scratch = ''] = process.argv;
 
 async function prepare(): Promise<void> {
+  dieWithSupervisor();
   lowerOomPriority(lineLog({ debug: false }));
   preload();
   await warmUpShim(scratch);
   process.title = 'gantry-zygote';
+}
+
+/** A zygote is of no use to anyone else. Shims, its children, do not inherit this (prctl(2), PR_SET_PDEATHSIG). */
+function dieWithSupervisor(): void {
+  linux.prctl(PR_SET_PDEATHSIG, BigInt(SIGKILL));
+  const [events = 0] = linux.poll([{ fd: controlFd, events: 0 }], 0);
+  if ((events & POLLHUP) !== 0) process.exit(0);
 }
 
 /** Everything from here on happens in one turn of the loop, outside of its poll phase: a child goes on from there. */

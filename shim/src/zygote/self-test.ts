@@ -7,7 +7,7 @@ import { rmSync } from 'node:fs';
 import net from 'node:net';
 import { once } from 'node:events';
 import { internal } from '@gantry/errors';
-import { POLLIN, SIGKILL, WNOHANG } from '@gantry/libc';
+import { POLLIN, PR_SET_PDEATHSIG, SIGKILL, WNOHANG } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
 import { Reaper } from '../process/reaper.ts';
 import { collectGarbage } from './settle.ts';
@@ -46,6 +46,7 @@ export function selfTest(sys: Syscalls, inheritance: Inheritance, socketPath: st
 }
 
 async function trial(sys: Syscalls, inheritance: Inheritance, socketPath: string): Promise<void> {
+  sys.prctl(PR_SET_PDEATHSIG, BigInt(SIGKILL));
   becomeOwnProcess(sys, inheritance);
   // A loop without anything to wait for ends the process, and a signal alone is nothing to wait for.
   setTimeout(() => sys.exitNow(1), timeoutMs);

@@ -95,11 +95,8 @@ export class ZygoteNursery implements Nursery {
     const zygote = this.#zygote;
     if (zygote === undefined) return;
     const ended = new Promise((resolve) => zygote.once('exit', resolve));
-    // It ends when its control socket does; one that hangs is not waited for.
-    zygote.stdio[3]?.destroy();
-    const timer = setTimeout(() => zygote.kill('SIGKILL'), this.#options.timeouts.shimShutdownMs);
+    zygote.kill('SIGKILL'); // it has nothing to lose
     await ended;
-    clearTimeout(timer);
   }
 
   /** Resolves to the control socket when the zygote is ready to fork. */
