@@ -1,6 +1,7 @@
 /** Layers that attack: each entry of the corpus is one attack; nothing outside the root may change, whatever happens. */
 import t from 'tap';
 import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -243,9 +244,11 @@ t.test('a racer that swaps directories for links meanwhile gains nothing', rootO
     directory('other'),
   ]).flat();
   const request = bench.request(tarOf(entries));
-  const racer = spawn('sh', ['-c', swap, 'sh', bench.root, bench.canary], { stdio: 'ignore' });
+  const racer = spawn('sh', ['-c', swap, 'sh', bench.root, bench.canary], { stdio: 'ignore', detached: true });
   await differ.apply(request).catch(() => undefined);
-  racer.kill();
+  const ended = once(racer, 'exit');
+  if (racer.pid !== undefined) process.kill(-racer.pid, 'SIGKILL');
+  await ended; // else it makes directories while the bench is removed
   t.equal(bench.outside(), before);
 });
 
