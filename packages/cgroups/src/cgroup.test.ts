@@ -96,6 +96,30 @@ t.test('groups that share an ancestor can come and go in any order', { skip }, a
   t.notOk(directories(groups[0] as Cgroup).some((directory) => existsSync(directory.split(`/ns/`)[0] ?? '')));
 });
 
+t.test(
+  'an ancestor that somebody is just making, and that nobody can enter yet, is no obstacle',
+  { skip },
+  async (t) => {
+    const { hierarchy, run } = fresh(t);
+    const group = openCgroup(hierarchy, `/${parent}-new/ns/id`);
+    const ancestors = Object.values(group.paths()).map((directory) => directory.slice(0, directory.lastIndexOf('/')));
+    for (const ancestor of new Set(ancestors)) {
+      mkdirSync(ancestor, { recursive: true });
+      t.teardown(() => {
+        rmdirSync(ancestor);
+        rmdirSync(ancestor.slice(0, ancestor.lastIndexOf('/')));
+      });
+    }
+    group.create();
+    const child = run('sleep 30');
+    group.addProcess(child.pid);
+    t.same(group.pids(), [child.pid]);
+    group.killAll(SIGKILL);
+    await ended(child);
+    group.remove(2000);
+  },
+);
+
 t.test('a process and its children are members and are counted', { skip }, async (t) => {
   const { group, run } = fresh(t);
   const child = run('sleep 30 & wait');
