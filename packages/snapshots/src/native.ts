@@ -40,7 +40,7 @@ export class NativeSnapshotter implements Snapshotter {
     const [parent] = parents;
     await this.#trees.make(id, async (directory) => {
       const tree = path.join(directory, 'fs');
-      await makeDirectory(tree, 0o755);
+      makeDirectory(tree, 0o755);
       if (parent !== undefined) await copyTree(this.#tree(parent), tree);
     });
   }
@@ -59,7 +59,7 @@ export class NativeSnapshotter implements Snapshotter {
   }
 
   async remove(id: string): Promise<void> {
-    await this.#trees.remove(id);
+    this.#trees.remove(id);
   }
 
   async list(): Promise<string[]> {

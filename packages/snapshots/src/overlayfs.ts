@@ -9,8 +9,8 @@
  *     ≥ 2     │ view   │ overlay lowerdir=<p0>:<p1>…
  *     ≥ 1     │ active │ overlay workdir=,upperdir=,lowerdir=<p0>:<p1>…
  */
-import { existsSync, readFileSync } from 'node:fs';
-import { chown, mkdir, mkdtemp, rm, stat } from 'node:fs/promises';
+import { chownSync, existsSync, readFileSync, statSync } from 'node:fs';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { failedPrecondition, messageOf } from '@gantry/errors';
 import { linux } from '@gantry/libc';
@@ -51,14 +51,14 @@ export class OverlayfsSnapshotter implements Snapshotter {
     if (parents.length > maximumParents) {
       throw failedPrecondition(`snapshot with ${parents.length} layers, overlayfs takes ${maximumParents}`);
     }
-    await this.#trees.make(id, async (directory) => {
+    await this.#trees.make(id, (directory) => {
       const upper = path.join(directory, 'fs');
-      await makeDirectory(upper, 0o755);
-      if (kind === 'active') await makeDirectory(path.join(directory, 'work'), 0o711);
+      makeDirectory(upper, 0o755);
+      if (kind === 'active') makeDirectory(path.join(directory, 'work'), 0o711);
       const [parent] = parents;
       if (parent === undefined) return;
-      const { uid, gid } = await stat(this.#upper(parent));
-      await chown(upper, uid, gid);
+      const { uid, gid } = statSync(this.#upper(parent));
+      if (uid !== process.geteuid?.() || gid !== process.getegid?.()) chownSync(upper, uid, gid);
     });
   }
 
@@ -82,7 +82,7 @@ export class OverlayfsSnapshotter implements Snapshotter {
   }
 
   async remove(id: string): Promise<void> {
-    await this.#trees.remove(id);
+    this.#trees.remove(id);
   }
 
   async list(): Promise<string[]> {

@@ -1,18 +1,28 @@
 /**
  * Removing trees: at once out of the way by rename, then deleted in the background.
  *
- * Deletion never recurses: it takes the directories of the trash one after another, unlinks what is in them and moves
- * their subdirectories up into the trash. So it holds one descriptor whatever the depth, resolves no path a container
- * chose, and goes on where it was after a crash: the trash is just directories to be deleted.
+ *     take ─rename─► trash/<uuid> ─► small: deleted in one go ─► gone
+ *                                 └► else: taken apart, step by step, on threads
+ *
+ * Taking apart never recurses: the directories of the trash are taken one after another, what is in them is unlinked and
+ * their subdirectories are moved up into the trash. So it holds one descriptor whatever the depth, resolves no path a
+ * container chose, and goes on where it was after a crash: the trash is just directories to be deleted.
  */
 import { randomUUID } from 'node:crypto';
-import { mkdir, readdir, rename, rmdir, unlink } from 'node:fs/promises';
+import { mkdirSync, renameSync } from 'node:fs';
+import { readdir, rename, rmdir, unlink } from 'node:fs/promises';
 import path from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { deleteSmallTree } from './delete-small-tree.ts';
 import { openDirectory } from './directory-fd.ts';
 import { hasErrno, ioError } from './errno.ts';
 
 export class Trash {
   readonly #root: string;
+  /** What was taken and not looked at yet. */
+  readonly #taken: string[] = [];
+  /** There may be more in the trash than that. */
+  #remains = false;
   #running: Promise<void> | undefined;
   #failure: Error | undefined;
 
@@ -22,19 +32,21 @@ export class Trash {
   }
 
   /** Moves a tree into the trash and starts deleting. Nothing happens when there is no such directory. */
-  async take(directory: string): Promise<void> {
+  take(directory: string): void {
+    const place = path.join(this.#root, randomUUID());
     try {
-      await mkdir(this.#root, { recursive: true, mode: 0o700 });
-      await rename(directory, path.join(this.#root, randomUUID()));
+      this.#moveTo(place, directory);
     } catch (err) {
       if (hasErrno(err, 'ENOENT')) return;
       throw ioError(err, `removing ${directory}`, directory);
     }
-    this.empty();
+    this.#taken.push(place);
+    this.#running ??= this.#run();
   }
 
-  /** Starts deleting what lies in the trash, when that is not under way. */
+  /** Starts deleting all that lies in the trash, also from earlier processes, when that is not under way. */
   empty(): void {
+    this.#remains = true;
     this.#running ??= this.#run();
   }
 
@@ -47,25 +59,49 @@ export class Trash {
     if (failure !== undefined) throw failure;
   }
 
-  async #run(): Promise<void> {
-    const failed = new Set<string>();
+  #moveTo(place: string, directory: string): void {
     try {
-      for (;;) {
-        const names = (await this.#names()).filter((name) => !failed.has(name));
-        if (names.length === 0) return;
-        for (const name of names) {
-          try {
-            await this.#delete(path.join(this.#root, name));
-          } catch (err) {
-            failed.add(name);
-            this.#failure ??= ioError(err, `deleting ${path.join(this.#root, name)}`, this.#root);
-          }
+      renameSync(directory, place);
+    } catch (err) {
+      if (!hasErrno(err, 'ENOENT')) throw err;
+      mkdirSync(this.#root, { recursive: true, mode: 0o700 });
+      renameSync(directory, place);
+    }
+  }
+
+  async #run(): Promise<void> {
+    try {
+      do {
+        // Whoever threw something away has his answer first.
+        await nextTurn();
+        const place = this.#taken.pop();
+        if (place !== undefined) this.#remains ||= !deleteSmallTree(place);
+        else if (this.#remains) {
+          this.#remains = false;
+          await this.#takeApart();
         }
-      }
+      } while (this.#taken.length > 0 || this.#remains);
     } catch (err) {
       this.#failure ??= ioError(err, `emptying ${this.#root}`, this.#root);
     } finally {
       this.#running = undefined;
+    }
+  }
+
+  /** Until nothing is left that can be deleted. */
+  async #takeApart(): Promise<void> {
+    const failed = new Set<string>();
+    for (;;) {
+      const names = (await this.#names()).filter((name) => !failed.has(name));
+      if (names.length === 0) return;
+      for (const name of names) {
+        try {
+          await this.#delete(path.join(this.#root, name));
+        } catch (err) {
+          failed.add(name);
+          this.#failure ??= ioError(err, `deleting ${path.join(this.#root, name)}`, this.#root);
+        }
+      }
     }
   }
 
@@ -80,6 +116,7 @@ export class Trash {
 
   async #delete(target: string): Promise<void> {
     const directory = await openDirectory(target).catch(async (err: unknown) => {
+      if (hasErrno(err, 'ENOENT')) return undefined;
       if (!hasErrno(err, 'ENOTDIR', 'ELOOP')) throw err;
       await unlink(target);
       return undefined;

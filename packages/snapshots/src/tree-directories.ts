@@ -1,13 +1,15 @@
 /** What all snapshotters that keep trees as directories have in common: `<root>/snapshots/<id>`, made by rename. */
 import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { chmod, mkdir, open, readdir, rename } from 'node:fs/promises';
+import { chmodSync, closeSync, fsync, mkdirSync, openSync, renameSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { hasErrno, ioError } from './errno.ts';
 import { Trash } from './trash.ts';
 
 const run = promisify(execFile);
+const fsyncOffLoop = promisify(fsync);
 
 /** Prefix of directories under construction; they are leftovers when found later. */
 const newPrefix = 'new-';
@@ -34,25 +36,28 @@ export class TreeDirectories {
 
   /**
    * Makes `<id>`: `fill` gets a directory (0700) to put things into, which then gets its name and is made durable. A
-   * leftover of the same id is replaced. When `fill` fails nothing stays.
+   * leftover of the same id is replaced. When `fill` fails nothing stays. The few calls of its own are made on the event
+   * loop, but for the fsync: a thread takes longer to be woken than they take.
    */
-  async make(id: string, fill: (directory: string) => Promise<void>): Promise<void> {
+  async make(id: string, fill: (directory: string) => Promise<void> | void): Promise<void> {
     const temporary = path.join(this.#trees, `${newPrefix}${randomUUID()}`);
     try {
-      await mkdir(this.#trees, { recursive: true, mode: 0o700 });
-      await mkdir(temporary, { mode: 0o700 });
+      this.#begin(temporary);
       await fill(temporary);
-      await this.#trash.take(this.pathOf(id));
-      await rename(temporary, this.pathOf(id));
+      this.#finish(temporary, id);
       await syncDirectory(this.#trees);
     } catch (err) {
-      await this.#trash.take(temporary).catch(() => undefined);
+      try {
+        this.#trash.take(temporary);
+      } catch {
+        // The next start finds it; what went wrong first is worth more.
+      }
       throw ioError(err, `making snapshot directory ${this.pathOf(id)}`, this.pathOf(id));
     }
   }
 
-  async remove(id: string): Promise<void> {
-    await this.#trash.take(this.pathOf(id));
+  remove(id: string): void {
+    this.#trash.take(this.pathOf(id));
   }
 
   /** Ids on disk; unfinished directories go to the trash, which is emptied in the background. */
@@ -61,7 +66,7 @@ export class TreeDirectories {
       if (hasErrno(err, 'ENOENT')) return [];
       throw ioError(err, `listing ${this.#trees}`, this.#trees);
     });
-    for (const name of names) if (name.startsWith(newPrefix)) await this.#trash.take(this.pathOf(name));
+    for (const name of names) if (name.startsWith(newPrefix)) this.#trash.take(this.pathOf(name));
     this.#trash.empty();
     return names.filter((name) => idPattern.test(name));
   }
@@ -69,6 +74,26 @@ export class TreeDirectories {
   async cleanup(): Promise<void> {
     await this.list();
     await this.#trash.settled();
+  }
+
+  #begin(directory: string): void {
+    try {
+      mkdirSync(directory, { mode: 0o700 });
+    } catch (err) {
+      if (!hasErrno(err, 'ENOENT')) throw err;
+      mkdirSync(this.#trees, { recursive: true, mode: 0o700 });
+      mkdirSync(directory, { mode: 0o700 });
+    }
+  }
+
+  #finish(directory: string, id: string): void {
+    try {
+      renameSync(directory, this.pathOf(id));
+    } catch (err) {
+      if (!hasErrno(err, 'ENOTEMPTY', 'EEXIST')) throw err;
+      this.#trash.take(this.pathOf(id));
+      renameSync(directory, this.pathOf(id));
+    }
   }
 
   /** syncfs(2) of the file system, by sync(1): the call can take seconds and must not be made on the event loop. */
@@ -82,16 +107,16 @@ export class TreeDirectories {
 }
 
 /** mkdir(2) with exactly this mode, whatever the umask is. */
-export async function makeDirectory(directory: string, mode: number): Promise<void> {
-  await mkdir(directory, { mode });
-  await chmod(directory, mode);
+export function makeDirectory(directory: string, mode: number): void {
+  mkdirSync(directory, { mode });
+  chmodSync(directory, mode);
 }
 
 async function syncDirectory(dir: string): Promise<void> {
-  const handle = await open(dir, 'r');
+  const fd = openSync(dir, 'r');
   try {
-    await handle.sync();
+    await fsyncOffLoop(fd);
   } finally {
-    await handle.close();
+    closeSync(fd);
   }
 }

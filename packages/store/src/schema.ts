@@ -14,7 +14,6 @@
  *     snapshot-ids/<snapshotter>                   snapshots: the highest id ever given
  *     leases/<namespace>/<id>                      supervisor: labels, creation time
  *     lease-resources/<namespace>/<lease>/<type>/<id>   empty; type is content, ingests, images, snapshots/<snapshotter>
- *     tasks/<namespace>/<id>                       supervisor: intent and state of a task
  *
  * A namespace's part of every branch is a range of its own, so listing one never touches another's.
  */
@@ -42,7 +41,6 @@ export const keys = {
   leases: (namespace?: string, id?: string): Key => path('leases', namespace, id),
   leaseResources: (namespace?: string, lease?: string, type?: string, id?: string): Key =>
     path('lease-resources', namespace, lease, type, id),
-  tasks: (namespace?: string, id?: string): Key => path('tasks', namespace, id),
 } as const;
 
 /** What a lease can hold; for snapshots the snapshotter is part of the type. */

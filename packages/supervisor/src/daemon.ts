@@ -41,6 +41,7 @@ import { ForkOrSpawnNursery } from './shims/nursery-with-fallback.ts';
 import { SpareLauncher } from './shims/spare-launcher.ts';
 import { Bundles } from './tasks/bundle.ts';
 import { TaskManager } from './tasks/manager.ts';
+import { TaskRecords } from './tasks/record.ts';
 import { findTasks, reconcileTasks } from './tasks/reconcile.ts';
 import { defaultTimeouts } from './timeouts.ts';
 import { version } from './version.ts';
@@ -124,7 +125,9 @@ async function assemble(
     log,
   });
   teardowns.push(() => launcher.close());
-  const tasks = new TaskManager({ store, bundles, launcher, events, timeouts, log });
+  const records = new TaskRecords(state);
+  records.prepare();
+  const tasks = new TaskManager({ records, bundles, launcher, events, timeouts, log });
   teardowns.push(() => tasks.close());
 
   const plugins = pluginList({ root, snapshotters: known, gc: defaultGcConfig });

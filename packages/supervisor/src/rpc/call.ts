@@ -20,7 +20,7 @@ export interface Call {
 type ReadHeader = (name: string) => string | undefined;
 
 /** The call that these headers describe. */
-export function callOf(header: ReadHeader, signal: AbortSignal, deadlineMs: number | undefined): Call {
+export function callOf(header: ReadHeader, signal: () => AbortSignal, deadlineMs: number | undefined): Call {
   return {
     get namespace() {
       const namespace = header(namespaceHeader);
@@ -29,7 +29,9 @@ export function callOf(header: ReadHeader, signal: AbortSignal, deadlineMs: numb
       return namespace;
     },
     lease: header(leaseHeader),
-    signal,
+    get signal() {
+      return signal();
+    },
     deadlineMs,
   };
 }

@@ -26,6 +26,9 @@ const maxMessageBytes = 16 * 1024 * 1024;
 /** Told of every call that ended: for the log. `err` is undefined when it succeeded. */
 export type CallObserver = (rpc: string, durationMs: number, err: unknown) => void;
 
+/** The reason in the signals of calls that are over; nobody looks at where it comes from. */
+const cancelled = unavailable('the caller is gone');
+
 type UnaryCall = Parameters<handleUnaryCall<unknown, unknown>>[0];
 type ServerStream = Parameters<handleServerStreamingCall<unknown, unknown>>[0];
 type Duplex = Parameters<handleBidiStreamingCall<unknown, unknown>>[0];
@@ -149,13 +152,22 @@ function drained(call: ServerWritableStream<unknown, unknown> | ServerDuplexStre
 }
 
 function contextOf(call: AnyCall): Call {
-  const controller = new AbortController();
-  (call as EventEmitter).on('cancelled', () => controller.abort());
-  if (call.cancelled) controller.abort();
+  const signal = cancellation(call);
   const deadline = call.getDeadline();
   const deadlineMs = deadline instanceof Date ? deadline.getTime() : deadline;
   const header = (name: string): string | undefined => firstValue(call.metadata, name);
-  return callOf(header, controller.signal, Number.isFinite(deadlineMs) ? deadlineMs : undefined);
+  return callOf(header, signal, Number.isFinite(deadlineMs) ? deadlineMs : undefined);
+}
+
+/** The signal of a call, made when somebody wants it: most handlers do not, and every call that ends is cancelled. */
+function cancellation(call: AnyCall): () => AbortSignal {
+  let controller: AbortController | undefined;
+  (call as EventEmitter).on('cancelled', () => controller?.abort(cancelled));
+  return () => {
+    controller ??= new AbortController();
+    if (call.cancelled) controller.abort(cancelled);
+    return controller.signal;
+  };
 }
 
 function firstValue(metadata: Metadata, name: string): string | undefined {

@@ -92,6 +92,13 @@ export function readContainer(reader: Reader, namespace: string, id: string): Co
   return containers.Container.decode(bytes);
 }
 
+/** Throws not found when there is no such container. */
+export function requireContainer(reader: Reader, namespace: string, id: string): void {
+  if (id === '' || reader.get(keys.containers(namespace, id)) === undefined) {
+    throw notFound(`container ${named(namespace, id)}`, { container: id });
+  }
+}
+
 /** The records that the filters let through, by id. Throws invalid argument for a malformed filter, at once. */
 export function listContainers(reader: Reader, namespace: string, filters: readonly string[]): Iterable<Container> {
   const matches = compileFilters(filters);

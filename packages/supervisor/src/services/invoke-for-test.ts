@@ -26,7 +26,11 @@ export async function invoke(
     [namespaceHeader, caller.namespace],
     [leaseHeader, caller.lease],
   ]);
-  const call = callOf((header) => headers.get(header), caller.signal ?? new AbortController().signal, undefined);
+  const call = callOf(
+    (header) => headers.get(header),
+    () => caller.signal ?? new AbortController().signal,
+    undefined,
+  );
   const answer: unknown = await handler(method.requestType.create(request), call);
   return answer;
 }

@@ -15,7 +15,7 @@ import { stateOf } from '../tasks/process-state.ts';
 import type { Task } from '../tasks/task.ts';
 import { waitForExit } from '../tasks/wait.ts';
 import type { Timeouts } from '../timeouts.ts';
-import { readContainer } from './containers.ts';
+import { readContainer, requireContainer } from './containers.ts';
 
 export interface TasksServiceComponents {
   readonly store: Store;
@@ -27,7 +27,7 @@ export function tasksService({ store, tasks: manager, timeouts }: TasksServiceCo
   /** The task of a container that must exist. */
   const find = (id: string, call: Call): Task => {
     const { namespace } = call;
-    readContainer(store, namespace, id);
+    requireContainer(store, namespace, id);
     return manager.get(namespace, id);
   };
 

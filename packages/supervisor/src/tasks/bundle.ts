@@ -3,7 +3,8 @@
  * socket is: `STATE/s/<hash>`, because a path in a deep state directory would not fit into a socket address.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, readFile, rm, rmdir, stat, unlink, writeFile } from 'node:fs/promises';
+import { mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { mkdir, readdir, readFile, rm, rmdir, unlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { checkIdentifier } from '@gantry/api';
 import { alreadyExists, wrap } from '@gantry/errors';
@@ -64,13 +65,13 @@ export class Bundles {
 
   /**
    * Makes the bundle, and notes in it which process its shim is: a bare pid never has to be trusted. Throws already exists
-   * when there is one.
+   * when there is one. On the event loop: three calls on a file system in memory.
    */
-  async create(name: TaskName, shim: ProcessIdentity): Promise<void> {
+  create(name: TaskName, shim: ProcessIdentity): void {
     const bundle = this.pathOf(name);
     try {
-      await makeDirectory(bundle);
-      await writeFile(path.join(bundle, 'shim.pid'), formatIdentity(shim), { mode: 0o600, flag: 'wx' });
+      makeDirectory(bundle);
+      writeFileSync(path.join(bundle, 'shim.pid'), formatIdentity(shim), { mode: 0o600, flag: 'wx' });
     } catch (err) {
       if (isErrno(err, 'EEXIST')) throw alreadyExists(`bundle of task ${name.id}`);
       throw wrap(err, `making the bundle of ${name.id}`);
@@ -95,7 +96,7 @@ export class Bundles {
     const file = path.join(this.pathOf(name), burialFile);
     const noted = await readOrEmpty(file);
     const pid = noted === '' ? await readOrEmpty(path.join(this.pathOf(name), 'init.pid')) : noted;
-    if (noted === '' && (await this.exists(name))) await writeFile(file, `${Number(pid) || 0}\n`, { mode: 0o600 });
+    if (noted === '' && this.exists(name)) await writeFile(file, `${Number(pid) || 0}\n`, { mode: 0o600 });
     return Number(pid) || 0;
   }
 
@@ -109,11 +110,8 @@ export class Bundles {
     return (await readOrEmpty(path.join(this.pathOf(name), 'exit.json'))) !== '';
   }
 
-  async exists(name: TaskName): Promise<boolean> {
-    return stat(this.pathOf(name)).then(
-      (found) => found.isDirectory(),
-      () => false,
-    );
+  exists(name: TaskName): boolean {
+    return statSync(this.pathOf(name), { throwIfNoEntry: false })?.isDirectory() === true;
   }
 
   /** Removes the bundle and the socket. Nothing is mounted in it. Idempotent. */
@@ -147,13 +145,13 @@ export class Bundles {
 }
 
 /** The bundle's directory, and its namespace's when this is the first. */
-async function makeDirectory(bundle: string): Promise<void> {
+function makeDirectory(bundle: string): void {
   try {
-    await mkdir(bundle, { mode: 0o700 });
+    mkdirSync(bundle, { mode: 0o700 });
   } catch (err) {
     if (!isErrno(err, 'ENOENT')) throw err;
-    await mkdir(path.dirname(bundle), { recursive: true, mode: 0o711 });
-    await mkdir(bundle, { mode: 0o700 });
+    mkdirSync(path.dirname(bundle), { recursive: true, mode: 0o711 });
+    mkdirSync(bundle, { mode: 0o700 });
   }
 }
 

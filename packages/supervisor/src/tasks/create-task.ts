@@ -9,14 +9,12 @@ import { createHash } from 'node:crypto';
 import { nowNs, taskV3 } from '@gantry/api';
 import type { types, wellKnown } from '@gantry/api';
 import { isCode, messageOf, wrap } from '@gantry/errors';
-import { keys } from '@gantry/store';
 import { failpoint } from '../failpoints.ts';
 import type { LaunchedShim } from '../shims/launcher.ts';
 import type { ProcessIdentity } from '../shims/process-identity.ts';
 import { checkRuntimeName, checkRuntimeOptions, optionsAsJson } from '../shims/runtime-name.ts';
 import type { TaskName } from './bundle.ts';
 import type { TaskManager } from './manager.ts';
-import { encodeTask } from './record.ts';
 import type { Task } from './task.ts';
 
 export interface CreateTask {
@@ -46,13 +44,13 @@ export function fingerprint(request: CreateTask): string {
 export async function createTask(manager: TaskManager, request: CreateTask): Promise<number> {
   checkRuntimeName(request.runtime);
   checkRuntimeOptions(request.options);
-  const { launcher, log, store } = manager.components;
+  const { launcher, log, records } = manager.components;
   const { namespace, id, runtime, stdin, stdout, stderr, terminal } = request;
   const record = { runtime, createdAtNs: nowNs(), stdin, stdout, stderr, terminal, exit: undefined };
   const task = manager.add(request, record);
   let shim: LaunchedShim | undefined;
   try {
-    await store.transact((tx) => tx.put(keys.tasks(namespace, id), encodeTask(record)));
+    records.create(request, record);
     await failpoint('task.create.after-intent');
     const contents = { config: request.config, optionsJson: optionsAsJson(request.options) };
     shim = await launcher.launch(manager.shimRequest(request), contents, async (process) => {
@@ -62,6 +60,7 @@ export async function createTask(manager: TaskManager, request: CreateTask): Pro
     await failpoint('task.create.after-launch');
     const pid = await createInShim(manager, request, shim);
     await failpoint('task.create.after-create');
+    task.process = shim.process;
     manager.attach(task, shim.connection);
     log.info({ ns: namespace, container: id, shim_pid: shim.process.pid, pid }, 'task created');
     return pid;
@@ -76,11 +75,11 @@ export async function createTask(manager: TaskManager, request: CreateTask): Pro
 async function makeBundle(manager: TaskManager, name: TaskName, shim: ProcessIdentity): Promise<void> {
   const { bundles } = manager.components;
   try {
-    await bundles.create(name, shim);
+    bundles.create(name, shim);
   } catch (err) {
     if (!isCode(err, 'already exists')) throw err;
     await manager.discard(name, await bundles.readShim(name));
-    await bundles.create(name, shim);
+    bundles.create(name, shim);
   }
 }
 

@@ -13,7 +13,6 @@ import { failpoint } from '../failpoints.ts';
 import type { ShimConnection } from '../shims/connection.ts';
 import { isAlive, killProcess } from '../shims/process-identity.ts';
 import type { ProcessIdentity } from '../shims/process-identity.ts';
-import type { TaskName } from './bundle.ts';
 import type { TaskManager } from './manager.ts';
 import type { TaskExit } from './record.ts';
 import type { Task } from './task.ts';
@@ -26,7 +25,7 @@ export async function deleteTask(manager: TaskManager, task: Task): Promise<Task
   const exit = task.exit ?? (await deleteInShim(manager, task, task.shim()));
   task.deleted = exit;
   await failpoint('task.delete.after-shim');
-  await manager.forget(task);
+  manager.forget(task);
   if (state.kind === 'ended') {
     publisher.publish(namespace, '/tasks/delete', events.TaskDelete, {
       containerId: id,
@@ -42,15 +41,15 @@ export async function deleteTask(manager: TaskManager, task: Task): Promise<Task
 /** Ends the shim of a task that was deleted, and removes the bundle. `connection` is the one it had. */
 export async function retireShim(
   manager: TaskManager,
-  name: TaskName,
+  task: Task,
   connection: ShimConnection | undefined,
 ): Promise<void> {
   const { bundles } = manager.components;
-  const shim = await bundles.readShim(name);
-  if (connection !== undefined) await shutDown(manager, name, connection, shim);
+  const shim = task.process;
+  if (connection !== undefined) await shutDown(manager, task, connection, shim);
   await failpoint('task.delete.after-shutdown');
   // A shim of ours has removed its bundle as its last act.
-  if (await bundles.exists(name)) await manager.discard(name, shim);
+  if (bundles.exists(task)) await manager.discard(task, shim);
   await failpoint('task.delete.after-bundle');
 }
 
@@ -73,7 +72,7 @@ async function deleteInShim(manager: TaskManager, task: Task, shim: ShimConnecti
 /** Tells a shim without a container to end, and sees to it that it does. Never rejects. */
 async function shutDown(
   manager: TaskManager,
-  task: TaskName,
+  task: Task,
   shim: ShimConnection,
   process: ProcessIdentity | undefined,
 ): Promise<void> {

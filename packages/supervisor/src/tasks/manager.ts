@@ -1,13 +1,11 @@
 /**
  * The tasks of all namespaces: who has them, and how they come and go.
  *
- * Intent before effect: a durable record comes before the bundle, the bundle before the shim, the shim before the
+ * Intent before effect: a record comes before the bundle, the bundle before the shim, the shim before the
  * container. So a crash on any line leaves something the reconciler knows how to finish.
  */
 import { events, nowNs, timestampFromNs } from '@gantry/api';
 import { alreadyExists, messageOf, notFound } from '@gantry/errors';
-import { keys } from '@gantry/store';
-import type { Store } from '@gantry/store';
 import type { Publisher } from '../events/exchange.ts';
 import { failpoint } from '../failpoints.ts';
 import type { ShimConnection } from '../shims/connection.ts';
@@ -21,8 +19,7 @@ import { createTask, fingerprint } from './create-task.ts';
 import type { CreateTask } from './create-task.ts';
 import { deleteTask, processGone, retireShim } from './delete-task.ts';
 import { KeyedQueue } from './keyed-queue.ts';
-import { encodeTask } from './record.ts';
-import type { TaskExit, TaskRecord } from './record.ts';
+import type { TaskExit, TaskRecord, TaskRecords } from './record.ts';
 import { Task } from './task.ts';
 
 /** The part of a logger the tasks use. */
@@ -33,7 +30,7 @@ export interface TaskLog {
 }
 
 export interface TaskManagerComponents {
-  readonly store: Store;
+  readonly records: TaskRecords;
   readonly bundles: Bundles;
   readonly launcher: ShimLauncher;
   readonly events: Publisher;
@@ -148,9 +145,9 @@ export class TaskManager {
     });
   }
 
-  /** Removes a task from the list and from the store. */
-  async forget(task: Task): Promise<void> {
-    await this.components.store.transact((tx) => tx.delete(keys.tasks(task.namespace, task.id)));
+  /** Removes a task from the list, and its record. */
+  forget(task: Task): void {
+    this.components.records.remove(task);
     this.#tasks.delete(keyOf(task.namespace, task.id));
     task.state = { kind: 'gone' };
   }
@@ -160,7 +157,7 @@ export class TaskManager {
    * everybody. The task stays, STOPPED, until it is deleted; so does the bundle when something in it could not be ended.
    */
   async bury(task: Task): Promise<void> {
-    const { bundles, events: publisher, log, store } = this.components;
+    const { bundles, events: publisher, log, records } = this.components;
     const { namespace, id } = task;
     const initPid = await bundles.noteBurial(task);
     const exit = await this.#remains(task);
@@ -168,7 +165,7 @@ export class TaskManager {
     const { status, atNs } = exit ?? { status: unknownStatus, atNs: nowNs() };
     const pid = exit === undefined || exit.pid === 0 ? initPid : exit.pid;
     task.record = { ...task.record, exit: { pid, status, atNs } };
-    await store.transact((tx) => tx.put(keys.tasks(namespace, id), encodeTask(task.record)));
+    records.replace(task, task.record);
     await failpoint('task.bury.after-record');
     publisher.publish(namespace, '/tasks/exit', events.TaskExit, {
       containerId: id,
@@ -194,7 +191,7 @@ export class TaskManager {
       return;
     }
     await this.discard(task, shim);
-    await this.forget(task);
+    this.forget(task);
   }
 
   /** Ends what a dead shim left, and says how the container ended. Throws when something does not end. */

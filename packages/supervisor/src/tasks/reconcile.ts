@@ -1,5 +1,5 @@
 /**
- * The reconciler: compares store, bundles, shims and /proc at start and does what verdict.ts says. Shims are dialled
+ * The reconciler: compares records, bundles, shims and /proc at start and does what verdict.ts says. Shims are dialled
  * concurrently, each with its own deadline, so that a wedged one holds up nobody.
  */
 import { messageOf } from '@gantry/errors';
@@ -8,7 +8,6 @@ import { isAlive, killProcess } from '../shims/process-identity.ts';
 import type { ProcessIdentity } from '../shims/process-identity.ts';
 import type { TaskName } from './bundle.ts';
 import type { TaskManager } from './manager.ts';
-import { allTasks } from './record.ts';
 import type { Task } from './task.ts';
 import { verdictOn } from './verdict.ts';
 import type { Observation } from './verdict.ts';
@@ -30,21 +29,23 @@ export interface Findings {
 }
 
 /**
- * Looks at store, disk and /proc, and lists every recorded task, not reachable yet. Call before the API is served: what
+ * Looks at the state directory and /proc, and lists every recorded task, not reachable yet. Call before the API is served: what
  * comes to be later is nobody's leftover.
  */
 export async function findTasks(manager: TaskManager): Promise<Findings> {
-  const { bundles, store } = manager.components;
+  const { bundles, records } = manager.components;
   const found = new Map<string, Candidate>();
   const keyOf = ({ namespace, id }: TaskName): string => `${namespace}/${id}`;
-  for (const { namespace, id, record } of allTasks(store)) {
+  for (const { namespace, id, record } of records.list()) {
     const task = manager.add({ namespace, id }, record);
     task.state = record.exit === undefined ? { kind: 'unreachable' } : { kind: 'ended', exit: record.exit };
     found.set(keyOf(task), { namespace, id, task, shim: undefined });
   }
   for (const name of await bundles.list()) {
-    const known = found.get(keyOf(name));
-    found.set(keyOf(name), { ...name, task: known?.task, shim: await bundles.readShim(name) });
+    const task = found.get(keyOf(name))?.task;
+    const shim = await bundles.readShim(name);
+    if (task !== undefined) task.process = shim;
+    found.set(keyOf(name), { ...name, task, shim });
   }
   return { candidates: [...found.values()], sockets: await bundles.listSockets() };
 }
@@ -82,7 +83,7 @@ async function settle(manager: TaskManager, candidate: Candidate): Promise<void>
     alive && record?.exit === undefined ? await dial(bundles.socketOf(candidate), id, timeouts.shimLoadMs) : undefined;
   const seen: Observation = {
     record: record === undefined ? 'none' : record.exit === undefined ? 'live' : 'ended',
-    bundle: await bundles.exists(candidate),
+    bundle: bundles.exists(candidate),
     shimAlive: alive,
     answer: dialled?.answer ?? 'none',
     containerMade: await bundles.hasContainer(candidate),
@@ -113,6 +114,6 @@ async function settle(manager: TaskManager, candidate: Candidate): Promise<void>
       return;
     default:
       await manager.discard(candidate, shim);
-      await manager.forget(task);
+      manager.forget(task);
   }
 }

@@ -11,6 +11,7 @@
  */
 import { deadlineExceeded, notFound, unavailable } from '@gantry/errors';
 import type { ShimConnection } from '../shims/connection.ts';
+import type { ProcessIdentity } from '../shims/process-identity.ts';
 import type { TaskExit, TaskRecord } from './record.ts';
 
 export type TaskState =
@@ -24,6 +25,8 @@ export class Task {
   readonly namespace: string;
   readonly id: string;
   record: TaskRecord;
+  /** Its shim, once it is known. */
+  process: ProcessIdentity | undefined;
   /** Set when the shim has deleted its task: its going is no news then, and Delete can be repeated with the same answer. */
   deleted: TaskExit | undefined;
   #state: TaskState = { kind: 'creating' };

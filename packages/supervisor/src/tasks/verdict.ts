@@ -1,5 +1,5 @@
 /**
- * The reconciler's table: what becomes of a task, given what the store, the disk, the shim and /proc say of it.
+ * The reconciler's table: what becomes of a task, given what record, disk, the shim and /proc say of it.
  *
  *   record    bundle  shim process  shim answers       container   verdict
  *   ────────  ──────  ────────────  ─────────────────  ──────────  ─────────────────────────────────────────────
