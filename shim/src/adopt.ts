@@ -4,6 +4,7 @@ import { isAbsolute, join } from 'node:path';
 import type { gantryShim } from '@gantry/api/shim';
 import { checkIdentifier } from '@gantry/api/shim';
 import { failedPrecondition, invalidArgument, messageOf } from '@gantry/errors';
+import { PR_SET_PDEATHSIG } from '@gantry/libc';
 import type { ShimLog } from './log.ts';
 import type { SpareOptions } from './run-shim.ts';
 import type { ShimProcess } from './shim-process.ts';
@@ -22,6 +23,7 @@ export function adopt(
   checkIdentifier('namespace', namespace);
   checkIdentifier('container', id);
   for (const path of [bundle, socket]) if (!isAbsolute(path)) throw invalidArgument(`"${path}": not an absolute path`);
+  sys.prctl(PR_SET_PDEATHSIG, 0n);
   process.chdir(bundle);
   writeFileSync('config.json', config, { mode: 0o600, flag: 'wx' });
   writeFileSync('options.json', options, { mode: 0o600, flag: 'wx' });

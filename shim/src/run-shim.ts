@@ -19,6 +19,7 @@
  */
 import { messageOf } from '@gantry/errors';
 import { gantryShim } from '@gantry/api/shim';
+import { PR_SET_PDEATHSIG, signals } from '@gantry/libc';
 import { adopt } from './adopt.ts';
 import { spareTimeoutMs } from './limits.ts';
 import type { ShimLog } from './log.ts';
@@ -41,6 +42,8 @@ interface ListenOptions {
 }
 
 export interface SpareOptions extends Omit<ShimParts, 'log' | 'onConnections'>, ListenOptions {
+  /** The pid of the process that made this one, where it is known; a spare that has lost it ends. */
+  readonly parent?: number;
   /** Makes the log on standard error; called again when it is known whether debug lines are wanted. */
   readonly makeLog: (options: { readonly debug: boolean }) => ShimLog;
 }
@@ -72,7 +75,10 @@ export async function runShim(options: ShimOptions): Promise<number> {
  * does not come.
  */
 export async function runSpare(options: SpareOptions): Promise<number> {
-  const { socketPath, makeLog } = options;
+  const { parent, socketPath, sys, makeLog } = options;
+  // Without a container it has nothing to live for when whoever made it is gone; adoption takes this back.
+  sys.prctl(PR_SET_PDEATHSIG, BigInt(signals['SIGTERM'] ?? 15));
+  if (parent !== undefined && process.ppid !== parent) return 0;
   const log = makeLog({ debug: false });
   const giveUp = (): void => {
     if (!shim.isAssigned) shim.shutDown();

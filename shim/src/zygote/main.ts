@@ -33,7 +33,7 @@ function dieWithSupervisor(): void {
 
 /** Everything from here on happens in one turn of the loop, outside of its poll phase: a child goes on from there. */
 function begin(): void {
-  const inheritance = { otherLoops: findOtherLoops() };
+  const inheritance = { zygotePid: process.pid, otherLoops: findOtherLoops() };
   try {
     settle();
     if (selfTest(linux, inheritance, join(scratch, 'self'))) return;

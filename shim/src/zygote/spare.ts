@@ -12,6 +12,7 @@ import { say } from './zygote.ts';
 
 /** What a child must know of its parent to part from it. */
 export interface Inheritance {
+  readonly zygotePid: number;
   /** Descriptors of event loops that a child has no threads for. */
   readonly otherLoops: OtherLoops;
 }
@@ -41,6 +42,7 @@ export function liveAsSpare(request: ForkRequest, inheritance: Inheritance): voi
   };
   runSpare({
     version,
+    parent: inheritance.zygotePid,
     sys: linux,
     createContainer,
     makeLog: lineLog,
