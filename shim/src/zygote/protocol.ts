@@ -12,6 +12,8 @@
  *                                                                                          own session, own event
  *                                                                                          loop; listens
  *                                            ◄──────────────────────────────────────────   {"listening":7}
+ *                                                                                          or {"lost":7,"error":"why"}
+ *                                                                                          and ends
  *   connects to the socket                        (reads on)                               closes its copy of 3
  *
  * When gantryd dies the zygote reads the end of file and ends. When the zygote dies gantryd sees the end of file and
@@ -32,7 +34,8 @@ export type ZygoteMessage =
   | { readonly unfit: string }
   | { readonly forked: number; readonly pid: number }
   | { readonly failed: number; readonly error: string }
-  | { readonly listening: number };
+  | { readonly listening: number }
+  | { readonly lost: number; readonly error: string };
 
 /** The zygote's end. */
 export const controlFd = 3;

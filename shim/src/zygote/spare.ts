@@ -1,5 +1,6 @@
 /** What a forked child does to become a process of its own, and its life as a shim. */
 import { closeSync } from 'node:fs';
+import { messageOf } from '@gantry/errors';
 import { detachFromOtherLoops, linux, reopenEventLoop, signals } from '@gantry/libc';
 import type { OtherLoops, Syscalls } from '@gantry/libc';
 import { createContainer } from '@gantry/runtime';
@@ -36,8 +37,10 @@ export function becomeOwnProcess(
 export function liveAsSpare(request: ForkRequest, inheritance: Inheritance): void {
   becomeOwnProcess(linux, inheritance);
   process.title = `containerd-shim-gantry-v1 -spare ${request.socket}`;
+  let announced = false;
   const announce = (): void => {
     say({ listening: request.fork });
+    announced = true;
     closeSync(controlFd);
   };
   runSpare({
@@ -50,6 +53,18 @@ export function liveAsSpare(request: ForkRequest, inheritance: Inheritance): voi
     announce,
   }).then(
     (code) => linux.exitNow(code),
-    () => linux.exitNow(1),
+    (err: unknown) => {
+      if (!announced) sayLost(request, err);
+      linux.exitNow(1);
+    },
   );
+}
+
+/** As long as the control descriptor is still there; gantryd sees the process end in any case. */
+function sayLost({ fork }: ForkRequest, err: unknown): void {
+  try {
+    say({ lost: fork, error: messageOf(err) });
+  } catch {
+    // Nobody listens any more.
+  }
 }

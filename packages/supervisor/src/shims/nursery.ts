@@ -7,6 +7,6 @@ export interface Nursery {
    * for a process, unavailable or deadline exceeded when it does not come up; no process is left then.
    */
   bear(socketPath: string): Promise<ProcessIdentity>;
-  /** Ends what the nursery itself keeps running. */
+  /** Ends what the nursery itself keeps running; every `bear` from then on throws unavailable. */
   close(): Promise<void>;
 }

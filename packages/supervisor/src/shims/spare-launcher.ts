@@ -6,8 +6,10 @@
  * A spare that dies in the pool is dropped. When the pool is empty a launch waits for a birth of its own. The pool is
  * filled again off the hot path, when no launch has come for a moment.
  */
+import { unlink } from 'node:fs/promises';
 import path from 'node:path';
-import { messageOf } from '@gantry/errors';
+import { messageOf, unavailable } from '@gantry/errors';
+import type { GantryError } from '@gantry/errors';
 import type { Timeouts } from '../timeouts.ts';
 import { ShimConnection } from './connection.ts';
 import { runCleanUp } from './clean-up.ts';
@@ -33,6 +35,7 @@ export interface SpareLauncherOptions {
 interface Spare {
   readonly process: ProcessIdentity;
   readonly connection: ShimConnection;
+  readonly socketPath: string;
 }
 
 interface Waiter {
@@ -70,7 +73,8 @@ export class SpareLauncher implements ShimLauncher {
     contents: BundleContents,
     makeBundle: (shim: ProcessIdentity) => Promise<void>,
   ): Promise<LaunchedShim> {
-    const { process, connection } = await this.#take();
+    const spare = await this.#take();
+    const { process, connection } = spare;
     try {
       await makeBundle(process);
     } catch (err) {
@@ -90,7 +94,7 @@ export class SpareLauncher implements ShimLauncher {
       },
       this.#options.timeouts.shimStartMs,
     );
-    adopted.catch(() => undefined); // a caller that fails before it looks has an error already
+    adopted.catch(() => removeSocket(spare)); // it may have died of something that leaves no time for that
     return { process, connection, adopted };
   }
 
@@ -101,11 +105,13 @@ export class SpareLauncher implements ShimLauncher {
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#refill);
+    for (const { reject } of this.#waiters.splice(0)) reject(closing());
     for (const { connection } of this.#spares.splice(0)) connection.close();
     await this.#options.nursery.close();
   }
 
   #take(): Promise<Spare> {
+    if (this.#closed) return Promise.reject(closing());
     this.#refillLater(refillDelayMs);
     for (let spare = this.#spares.shift(); spare !== undefined; spare = this.#spares.shift()) {
       if (!spare.connection.closed) return Promise.resolve(spare);
@@ -156,9 +162,10 @@ export class SpareLauncher implements ShimLauncher {
     const socketPath = path.join(socketDir, `${globalThis.process.pid}-${(this.#named += 1)}`);
     const process = await nursery.bear(socketPath);
     try {
-      return { process, connection: await ShimConnection.connect(socketPath, timeouts.shimLoadMs) };
+      return { process, socketPath, connection: await ShimConnection.connect(socketPath, timeouts.shimLoadMs) };
     } catch (err) {
       killProcess(process);
+      removeSocket({ socketPath });
       throw err;
     }
   }
@@ -178,7 +185,17 @@ export class SpareLauncher implements ShimLauncher {
       const at = this.#spares.indexOf(spare);
       if (at < 0) return; // it has its container
       this.#spares.splice(at, 1);
+      removeSocket(spare);
       this.#refillLater(refillDelayMs);
     });
   }
+}
+
+function closing(): GantryError {
+  return unavailable('no shim is launched any more: gantryd is stopping');
+}
+
+/** A spare that ends removes its socket itself, unless it was killed. */
+function removeSocket({ socketPath }: Pick<Spare, 'socketPath'>): void {
+  unlink(socketPath).catch(() => undefined);
 }

@@ -30,12 +30,14 @@ const maxBootstrapBytes = 64 * 1024;
 
 export class SpawnNursery implements Nursery {
   readonly #options: SpawnNurseryOptions;
+  #closed = false;
 
   constructor(options: SpawnNurseryOptions) {
     this.#options = options;
   }
 
   async bear(socketPath: string): Promise<ProcessIdentity> {
+    if (this.#closed) throw unavailable('no shim is spawned any more');
     const { node, logFd, timeouts } = this.#options;
     const child = spawn(node, [...forkingFlags, shimEntry(), '-socket', socketPath, 'spare'], {
       cwd: '/',
@@ -58,8 +60,9 @@ export class SpawnNursery implements Nursery {
     }
   }
 
+  /** Shims that come up meanwhile are the caller's. */
   async close(): Promise<void> {
-    // Spawned shims are nobody's children to look after.
+    this.#closed = true;
   }
 }
 

@@ -5,7 +5,8 @@ export type ZygoteMessage =
   | { readonly unfit: string }
   | { readonly forked: number; readonly pid: number }
   | { readonly failed: number; readonly error: string }
-  | { readonly listening: number };
+  | { readonly listening: number }
+  | { readonly lost: number; readonly error: string };
 
 /** undefined for a line that is none of these. */
 export function parseZygoteMessage(line: string): ZygoteMessage | undefined {
@@ -16,11 +17,12 @@ export function parseZygoteMessage(line: string): ZygoteMessage | undefined {
     return undefined;
   }
   if (typeof value !== 'object' || value === null) return undefined;
-  const { ready, unfit, forked, pid, failed, error, listening } = value as Readonly<Record<string, unknown>>;
+  const { ready, unfit, forked, pid, failed, error, listening, lost } = value as Readonly<Record<string, unknown>>;
   if (ready === true) return { ready };
   if (typeof unfit === 'string') return { unfit };
   if (typeof listening === 'number') return { listening };
   if (typeof forked === 'number' && typeof pid === 'number') return { forked, pid };
   if (typeof failed === 'number' && typeof error === 'string') return { failed, error };
+  if (typeof lost === 'number' && typeof error === 'string') return { lost, error };
   return undefined;
 }

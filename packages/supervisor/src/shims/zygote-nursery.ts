@@ -12,7 +12,7 @@ import type { Duplex } from 'node:stream';
 import { deadlineExceeded, resourceExhausted, unavailable } from '@gantry/errors';
 import type { Timeouts } from '../timeouts.ts';
 import type { Nursery } from './nursery.ts';
-import { identify, killProcess } from './process-identity.ts';
+import { identify, isAlive, killProcess } from './process-identity.ts';
 import type { ProcessIdentity } from './process-identity.ts';
 import { forkingFlags, shimEnvironment, zygoteEntry } from './shim-program.ts';
 import { parseZygoteMessage } from './zygote-message.ts';
@@ -49,6 +49,8 @@ const padding = ' '.repeat(400);
 /** How many zygotes may die young, one after the other, before it is given up. */
 const maxYoungDeaths = 3;
 const youngMs = 10_000;
+/** How often a birth is looked after that has not come to its end. */
+const lookMs = 200;
 
 interface Birth {
   readonly resolve: (shim: ProcessIdentity) => void;
@@ -73,21 +75,40 @@ export class ZygoteNursery implements Nursery {
   }
 
   async bear(socketPath: string): Promise<ProcessIdentity> {
+    if (this.#closed) throw unavailable('no shim is forked any more');
     this.#ready ??= this.#start();
     const control = await this.#ready;
     const { shimStartMs } = this.#options.timeouts;
     return new Promise((resolve, reject) => {
       const fork = this.#nextBirth++;
-      const expire = (): void => {
-        const process = this.#births.get(fork)?.process;
-        this.#births.delete(fork);
-        if (process !== undefined) killProcess(process);
-        reject(deadlineExceeded(`a forked shim did not listen within ${shimStartMs} ms`));
-      };
-      const timer = setTimeout(expire, shimStartMs);
+      const deadline = Date.now() + shimStartMs;
+      const timer = setInterval(() => this.#lookAfter(fork, deadline), lookMs);
       this.#births.set(fork, { resolve, reject, timer, process: undefined, listens: false });
       control.write(`${JSON.stringify({ fork, socket: socketPath })}\n`);
     });
+  }
+
+  /** A spare that was killed before it listened tells nobody; a zygote that does not fork in time never will. */
+  #lookAfter(fork: number, deadline: number): void {
+    const birth = this.#births.get(fork);
+    if (birth === undefined) return;
+    const { process } = birth;
+    if (process !== undefined && !isAlive(process)) this.#fail(fork, unavailable('a forked shim ended at once'));
+    else if (Date.now() >= deadline) {
+      const { shimStartMs } = this.#options.timeouts;
+      this.#fail(fork, deadlineExceeded(`a forked shim did not listen within ${shimStartMs} ms`));
+      if (process === undefined) this.#zygote?.kill('SIGKILL');
+    }
+  }
+
+  /** Ends a birth, and the process if there is one. */
+  #fail(fork: number, err: Error): void {
+    const birth = this.#births.get(fork);
+    this.#births.delete(fork);
+    if (birth === undefined) return;
+    clearInterval(birth.timer);
+    if (birth.process !== undefined) killProcess(birth.process);
+    birth.reject(err);
   }
 
   async close(): Promise<void> {
@@ -132,10 +153,10 @@ export class ZygoteNursery implements Nursery {
         clearTimeout(timer);
         this.#zygote = undefined;
         this.#ready = undefined;
+        control.destroy(); // what it has forked and nobody waits for any more cannot say that it listens, and ends
         if (!this.#closed) this.#mourn(how, isReady && Date.now() - started > youngMs);
         const err = unavailable(`the zygote ended (${this.#unfit ?? how})`);
-        for (const birth of this.#births.values()) fail(birth, err);
-        this.#births.clear();
+        for (const fork of this.#births.keys()) this.#fail(fork, err);
         reject(err);
       };
       zygote.once('error', (err) => end(err.message));
@@ -158,31 +179,25 @@ export class ZygoteNursery implements Nursery {
 
   #hear(message: Exclude<ZygoteMessage, { ready: true } | { unfit: string }>): void {
     if ('failed' in message) {
-      const birth = this.#births.get(message.failed);
-      this.#births.delete(message.failed);
-      if (birth !== undefined) fail(birth, resourceExhausted(`no process can be had for a shim: ${message.error}`));
+      this.#fail(message.failed, resourceExhausted(`no process can be had for a shim: ${message.error}`));
+      return;
+    }
+    if ('lost' in message) {
+      this.#fail(message.lost, unavailable(`a forked shim does not come up: ${message.error}`));
       return;
     }
     const fork = 'forked' in message ? message.forked : message.listening;
     const birth = this.#births.get(fork);
     if (birth === undefined) return;
-    if ('forked' in message) birth.process = identify(message.pid);
-    else birth.listens = true;
-    const gone = 'forked' in message && birth.process === undefined;
-    if (!gone && (birth.process === undefined || !birth.listens)) return;
+    if ('forked' in message) {
+      birth.process = identify(message.pid);
+      if (birth.process === undefined) this.#fail(fork, unavailable('a forked shim ended at once'));
+    } else birth.listens = true;
+    if (birth.process === undefined || !birth.listens) return;
     this.#births.delete(fork);
-    if (birth.process === undefined) fail(birth, unavailable('a forked shim ended at once'));
-    else {
-      clearTimeout(birth.timer);
-      birth.resolve(birth.process);
-    }
+    clearInterval(birth.timer);
+    birth.resolve(birth.process);
   }
-}
-
-function fail(birth: Birth, err: Error): void {
-  clearTimeout(birth.timer);
-  if (birth.process !== undefined) killProcess(birth.process);
-  birth.reject(err);
 }
 
 function eachLine(stream: Duplex, take: (line: string) => void): void {

@@ -1,0 +1,7 @@
+/** The nursery that forks. */
+import t from 'tap';
+import { nurserySuite } from './testing/nursery-suite.ts';
+import { ZygoteNursery } from './zygote-nursery.ts';
+
+t.setTimeout(120_000);
+nurserySuite(t, (parts) => new ZygoteNursery(parts));
