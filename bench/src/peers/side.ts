@@ -113,7 +113,7 @@ export class Side {
   async launch(): Promise<number> {
     this.#connection?.close();
     const startedAt = performance.now();
-    this.daemon.launch({ detached: true });
+    this.daemon.launch({ detached: true, bare: true });
     this.#cgroups.enter(this.name, this.daemon.pid);
     while (!(await accepts(this.daemon.address))) {
       if (this.daemon.hasEnded) throw new Error(`${this.title} ended at its start:\n${this.daemon.log()}`);

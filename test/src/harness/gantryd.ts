@@ -32,6 +32,14 @@ function answers(address: string): Promise<boolean> {
   });
 }
 
+export interface LaunchOptions {
+  readonly env?: Readonly<Record<string, string>>;
+  /** A terminal's ^C does not reach it. */
+  readonly detached?: boolean;
+  /** Like a service, it gets nothing of our environment but PATH: variables such as NODE_EXTRA_CA_CERTS cost it time. */
+  readonly bare?: boolean;
+}
+
 /** A daemon process started by a command line, ready when its socket accepts. */
 export class DaemonProcess implements Daemon {
   readonly name: string;
@@ -61,13 +69,13 @@ export class DaemonProcess implements Daemon {
     });
   }
 
-  /** Starts the process and does not wait for it. `detached`: a terminal's ^C does not reach it. */
-  launch(options: { readonly env?: Readonly<Record<string, string>>; readonly detached?: boolean } = {}): void {
+  /** Starts the process and does not wait for it. */
+  launch(options: LaunchOptions = {}): void {
     const [file = '', ...args] = this.#command;
     const log = openSync(this.#logFile, 'a');
     const child = spawn(file, args, {
       stdio: ['ignore', log, log],
-      env: { ...process.env, ...options.env },
+      env: { ...(options.bare === true ? { PATH: process.env['PATH'] } : process.env), ...options.env },
       detached: options.detached ?? false,
     });
     closeSync(log);
