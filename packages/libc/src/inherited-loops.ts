@@ -6,7 +6,8 @@
 import { closeSync, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { CLOSE_RANGE_CLOEXEC } from './constants/open.ts';
 import { declare } from './native.ts';
-import type { FileCalls } from './syscalls.ts';
+import { NR } from './syscall-numbers.ts';
+import type { FileCalls, ProcessCalls } from './syscalls.ts';
 
 const c = declare('node', {
   // uv_loop_t *uv_default_loop(void): Node's own loop, owned by libuv
@@ -15,10 +16,23 @@ const c = declare('node', {
   backendFd: 'int uv_backend_fd(uint64_t loop)',
 });
 
-/** What a process has open for loops that a child will not run: descriptor → what it is open on. */
-export type OtherLoops = ReadonlyMap<number, string>;
+const glibc = declare('glibc', {
+  // int syscall(SYS_kcmp, pid_t pid1, pid_t pid2, int type, unsigned long idx1, unsigned long idx2); 0: the same
+  kcmp: 'long syscall(long nr, int pid1, int pid2, int type, ulong idx1, ulong idx2)',
+});
 
-const waking = /^(?:pipe:|anon_inode:\[(?:eventpoll|eventfd)\])/;
+const KCMP_FILE = 0;
+
+/** What a process has open for loops that a child will not run. */
+export interface OtherLoops {
+  /** The process. */
+  readonly pid: number;
+  /** Descriptor → what it is open on. The rings of its own loop are among them: nothing tells them apart. */
+  readonly descriptors: ReadonlyMap<number, string>;
+}
+
+const ring = 'anon_inode:[io_uring]';
+const waking = /^(?:pipe:|anon_inode:\[(?:eventpoll|eventfd|io_uring)\])/;
 
 /**
  * The descriptors of every event loop of this process but the main one. To be called before a fork, when the main loop
@@ -31,20 +45,29 @@ export function findOtherLoops(): OtherLoops {
   const isOwn = (fd: number, target: string): boolean =>
     // The ends of a pipe have one name; eventfds all have the same.
     fd === own || watchedBy(own).includes(fd) || (target.startsWith('pipe:') && ownTargets.has(target));
-  return new Map([...open].filter(([fd, target]) => fd > 2 && waking.test(target) && !isOwn(fd, target)));
+  const others = [...open].filter(([fd, target]) => fd > 2 && waking.test(target) && !isOwn(fd, target));
+  return { pid: process.pid, descriptors: new Map(others) };
 }
 
 /**
  * In the child, after `reopenEventLoop`: makes those descriptors the null device, and everything above standard error
- * close-on-exec. A pipe that libuv has replaced at the fork by a new one is its own and stays.
+ * close-on-exec. A pipe or a ring that libuv has replaced at the fork by a new one is its own and stays.
  */
-export function detachFromOtherLoops(sys: Pick<FileCalls, 'dup2' | 'closeRange'>, others: OtherLoops): void {
+export function detachFromOtherLoops(
+  sys: Pick<FileCalls, 'dup2' | 'closeRange'> & Pick<ProcessCalls, 'getpid'>,
+  others: OtherLoops,
+): void {
   const nowhere = openSync('/dev/null', 'r+');
-  for (const [fd, target] of others) {
-    if (!target.startsWith('pipe:') || readlinkSync(`/proc/self/fd/${fd}`) === target) sys.dup2(nowhere, fd);
-  }
+  const self = sys.getpid();
+  for (const [fd, target] of others.descriptors) if (isInherited(fd, target, self, others.pid)) sys.dup2(nowhere, fd);
   closeSync(nowhere);
   sys.closeRange(3, 0xffff_ffff, CLOSE_RANGE_CLOEXEC);
+}
+
+/** Whether a descriptor is still open on what the parent had it open on. Rings are asked after at the kernel (kcmp(2)). */
+function isInherited(fd: number, target: string, self: number, parent: number): boolean {
+  if (target === ring) return glibc.kcmp(NR.kcmp, self, parent, KCMP_FILE, fd, fd) === 0;
+  return !target.startsWith('pipe:') || readlinkSync(`/proc/self/fd/${fd}`) === target;
 }
 
 function openDescriptors(): Map<number, string> {

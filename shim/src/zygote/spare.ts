@@ -7,6 +7,7 @@ import { createContainer } from '@gantry/runtime';
 import { lineLog } from '../log.ts';
 import { runSpare } from '../run-shim.ts';
 import { version } from '../version.ts';
+import { reseedMathRandom } from './own-randomness.ts';
 import { controlFd } from './protocol.ts';
 import type { ForkRequest } from './protocol.ts';
 import { say } from './zygote.ts';
@@ -19,8 +20,8 @@ export interface Inheritance {
 }
 
 /**
- * To be called in the child before anything else: its own session, event loop, descriptors and SIGCHLD, and its own pid
- * where Node remembers its parent's.
+ * To be called in the child before anything else: its own session, event loop, descriptors, SIGCHLD and randomness, and
+ * its own pid where Node remembers its parent's.
  */
 export function becomeOwnProcess(
   sys: Pick<Syscalls, 'setsid' | 'getpid' | 'ignoreSignal' | 'dup2' | 'closeRange'>,
@@ -28,6 +29,7 @@ export function becomeOwnProcess(
 ): void {
   reopenEventLoop();
   detachFromOtherLoops(sys, otherLoops);
+  reseedMathRandom();
   sys.setsid();
   sys.ignoreSignal(signals['SIGCHLD'] ?? 17, false);
   Object.defineProperty(process, 'pid', { value: sys.getpid(), enumerable: true, configurable: true });

@@ -4,6 +4,7 @@ import { readFileSync, readlinkSync, rmdirSync, rmSync, writeFileSync } from 'no
 import { randomBytes } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { CLOSE_RANGE_CLOEXEC, linux } from '@gantry/libc';
 import type { TtrpcServer } from '@gantry/ttrpc';
 import { EventExchange } from '../../events/exchange.ts';
 import { eventReceiver } from '../../events/receiver.ts';
@@ -82,6 +83,7 @@ export class NurseryPlace {
   /** No spares are kept unless that is asked for. */
   static async open(make: MakeNursery, options: Partial<PlaceOptions> = {}): Promise<NurseryPlace> {
     const receiver = eventReceiver(new EventExchange(), () => undefined);
+    linux.closeRange(3, 0xffff_ffff, CLOSE_RANGE_CLOEXEC); // as gantryd does: what we were started with is nobody's
     const whole = { spares: 0, node: process.execPath, timeouts: {}, ...options };
     const place = new NurseryPlace(make, receiver, whole);
     await receiver.listen(place.events);
