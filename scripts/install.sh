@@ -20,7 +20,7 @@ for room in packages/* runtime shim test bench; do
 done
 find "$lib" \( -name '*.test.*' -o -name '.tsbuildinfo' \) -delete
 (cd "$lib" && npm ci --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error)
-for command in packages/supervisor/bin/gantryd packages/cli/bin/gantry shim/bin/containerd-shim-gantry-v1; do
+for command in packages/supervisor/bin/gantryd packages/cli/bin/gantry shim/bin/containerd-shim-gantry-v1 runtime/bin/gantry-runtime; do
   ln -sf "../lib/gantry/$command.js" "$prefix/bin/$(basename "$command")"
 done
-echo "installed gantryd, gantry and containerd-shim-gantry-v1 in $prefix/bin"
+echo "installed gantryd, gantry, gantry-runtime and containerd-shim-gantry-v1 in $prefix/bin"

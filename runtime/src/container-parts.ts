@@ -6,6 +6,7 @@ import type { ParentChannel } from './handshake.ts';
 
 export interface ContainerParts {
   readonly id: string;
+  /** Where state.json is. */
   readonly bundle: string;
   readonly spec: Spec;
   readonly child: Child;

@@ -31,6 +31,8 @@ export interface CreateRequest {
   readonly id: string;
   /** Absolute path of the bundle; init.pid and state.json are written there. */
   readonly bundle: string;
+  /** Where init.pid and state.json go instead; it belongs to this container alone. */
+  readonly stateDir?: string;
   readonly spec: Spec;
   /** Assembled inside the container's mount namespace; empty: `spec.root.path`, relative to the bundle. */
   readonly rootfs: readonly RootfsMount[];
@@ -40,6 +42,13 @@ export interface CreateRequest {
   readonly noPivot?: boolean;
   /** Stay in the caller's session keyring. */
   readonly noNewKeyring?: boolean;
+  /** As many of the caller's descriptors from 3 on stay open in the container, under their numbers. */
+  readonly preservedFds?: number;
+  /**
+   * A listening SOCK_SEQPACKET socket on which init waits to be started, so that it outlives the caller: see
+   * init/start-gate.ts. Absent: only `start` of the returned container can start it. It stays the caller's.
+   */
+  readonly startListener?: number;
   /** Bounds every wait of the call, clean-up excluded. */
   readonly timeoutMs: number;
 }
@@ -48,6 +57,12 @@ export interface ExecRequest {
   readonly process: Process;
   /** Ignored when `process.terminal` is set. */
   readonly stdio: Stdio;
+  /** See `CreateRequest`. */
+  readonly preservedFds?: number;
+  /** A container that is paused takes the process and freezes it as soon as it has joined. */
+  readonly ignorePaused?: boolean;
+  /** A group below the container's that is there already, joined instead of it. */
+  readonly cgroup?: Cgroup;
   readonly timeoutMs: number;
 }
 

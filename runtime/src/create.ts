@@ -61,7 +61,7 @@ function createSteps(
   deadline: Deadline,
   cleanUp: CleanUp,
 ): Container {
-  const { id, bundle, spec, stdio } = request;
+  const { id, bundle, spec, stdio, startListener, stateDir = bundle } = request;
   using descriptors = new Descriptors(sys);
   const plan = planProcess(spec, process, 'process');
   const namespaces = planNamespaces(sys, spec, descriptors);
@@ -73,8 +73,8 @@ function createSteps(
   if (!plan.terminal) ownStdio(sys, stdio, uid);
 
   const cgroupPaths = cgroup.paths();
-  writeState(sys, bundle, { id, pid: 0, startTime: '', cgroupPaths });
-  cleanUp.add(() => removeState(sys, bundle));
+  writeState(sys, stateDir, { id, pid: 0, startTime: '', cgroupPaths });
+  cleanUp.add(() => removeState(sys, stateDir));
   const cgroupFd = beginCgroup(cgroup, spec, cleanUp);
   if (cgroupFd !== undefined) descriptors.keep(cgroupFd);
 
@@ -94,7 +94,9 @@ function createSteps(
     groupFollows: cgroup.mode !== 'unified',
     cgroupFirst: namespaces.newCgroup || rootfs.mounts.some(({ type }) => type.startsWith('cgroup')),
     limitsByParent: namespaces.newUser || namespaces.user !== undefined,
-    keptDescriptors: withDescriptor(eventLoopDescriptors(), childFd),
+    keptDescriptors: keptDescriptors(childFd, startListener),
+    preservedFds: request.preservedFds ?? 0,
+    startListener,
     noNewKeyring: request.noNewKeyring ?? false,
     parentFd,
     childFd,
@@ -110,8 +112,8 @@ function createSteps(
     finishCgroup(cgroup, spec);
     channel.send('grouped');
   }
-  writeState(sys, bundle, { id, pid: child.pid, startTime: String(child.startTime), cgroupPaths });
-  writePid(sys, bundle, child.pid);
+  writeState(sys, stateDir, { id, pid: child.pid, startTime: String(child.startTime), cgroupPaths });
+  writePid(sys, stateDir, child.pid);
   const console = completeSetUp(sys, {
     child,
     channel,
@@ -126,7 +128,7 @@ function createSteps(
   });
   return new LinuxContainer(sys, {
     id,
-    bundle,
+    bundle: stateDir,
     spec,
     child,
     channel,
@@ -154,6 +156,11 @@ function beginCgroup(cgroup: Cgroup, spec: Spec, cleanUp: CleanUp): number | und
 function finishCgroup(cgroup: Cgroup, spec: Spec): void {
   cgroup.create();
   cgroup.apply(spec.linux?.resources ?? {});
+}
+
+function keptDescriptors(childFd: number, startListener: number | undefined): number[] {
+  const kept = withDescriptor(eventLoopDescriptors(), childFd);
+  return startListener === undefined ? kept : withDescriptor(kept, startListener);
 }
 
 /** Returns the process that will be init; one that only gave birth to it has been reaped. */

@@ -26,13 +26,14 @@ import { validateProcess } from './validate.ts';
  * execve(2) has succeeded; the process is the caller's to reap. After a failure there is none.
  */
 export function execInContainer(sys: Syscalls, parts: ContainerParts, request: ExecRequest): ExecutedProcess {
-  const { spec, child: init, cgroup } = parts;
+  const { spec, child: init } = parts;
+  const cgroup = request.cgroup ?? parts.cgroup;
   validateProcess(request.process, 'exec process');
   const plan = planProcess(spec, request.process, 'exec process');
   const [ended = 0] = sys.poll([{ fd: init.pidfd, events: POLLIN }], 0);
   if (ended !== 0) throw failedPrecondition('cannot exec in a stopped container');
   // The new process would be frozen half-way.
-  if (cgroup.isFrozen()) {
+  if (request.ignorePaused !== true && parts.cgroup.isFrozen()) {
     throw failedPrecondition('cannot exec in a paused container (use --ignore-paused to override)');
   }
   if (!plan.terminal) ownStdio(sys, request.stdio, hostId(spec.linux?.uidMappings, plan.uid) ?? plan.uid);
@@ -57,6 +58,7 @@ export function execInContainer(sys: Syscalls, parts: ContainerParts, request: E
       noNewKeyring: parts.noNewKeyring,
       limitsByParent,
       keptDescriptors: withDescriptor(eventLoopDescriptors(), childFd),
+      preservedFds: request.preservedFds ?? 0,
       parentFd,
       childFd,
     });
@@ -83,7 +85,7 @@ export function execInContainer(sys: Syscalls, parts: ContainerParts, request: E
 }
 
 function giveBirth(sys: Syscalls, parts: ContainerParts, plan: ExecPlan): Child {
-  const cgroupFd = parts.cgroup.cloneIntoFd();
+  const cgroupFd = plan.cgroup.cloneIntoFd();
   try {
     return new Child(sys, cloneInto(sys, parts, plan, cgroupFd));
   } catch (err) {

@@ -28,6 +28,9 @@
  * An exec'd process does the same without `mapped`, `grouped`, `created` and `start`.
  * Where an execve is all that can follow, the parent sleeps until the end of file and then reads what was said.
  *
+ * A container that outlives its creator (the command line's) is given a listening socket: it closes the pair after
+ * `created` and accepts a connection there, on which the rest of the table follows (init/start-gate.ts).
+ *
  * When the parent dies, the child's next receive sees the end of file and it exits: a container that was never started
  * does not outlive its shim. When the child dies, the parent sees the end of file (or its pidfd) where it expected a
  * message. What the child sends is untrusted: it is parsed, bounded in size, and pids in it are checked by the parent.
@@ -110,6 +113,13 @@ export class ParentChannel {
   constructor(sys: HandshakeCalls, fd: number) {
     this.#sys = sys;
     this.#fd = fd;
+  }
+
+  /** One that was closed already: to a container that has been started. */
+  static closed(sys: HandshakeCalls): ParentChannel {
+    const channel = new ParentChannel(sys, -1);
+    channel.#open = false;
+    return channel;
   }
 
   /** False once it was closed: init has been started. */

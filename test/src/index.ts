@@ -7,3 +7,4 @@ export * from './harness/tarball.ts';
 export * from './harness/pair.ts';
 export * from './harness/rpc.ts';
 export * from './harness/box.ts';
+export * from './harness/oci-runtime.ts';

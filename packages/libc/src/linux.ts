@@ -3,6 +3,7 @@ import { channelCalls } from './linux/channel.ts';
 import { descriptorCalls } from './linux/descriptors.ts';
 import { fileCalls } from './linux/file.ts';
 import { identityCalls } from './linux/identity.ts';
+import { lockCalls } from './linux/lock.ts';
 import { mountCalls } from './linux/mount.ts';
 import { processCalls } from './linux/process.ts';
 import { terminalCalls } from './linux/terminal.ts';
@@ -18,6 +19,7 @@ export const linux: Syscalls = {
   ...identityCalls,
   ...mountCalls,
   ...fileCalls,
+  ...lockCalls,
   ...xattrCalls,
   ...channelCalls,
   ...descriptorCalls,

@@ -150,6 +150,7 @@ const defaults: Defaults = {
     for (const fd of kernel.open.keys()) if (fd >= first && fd <= last) kernel.open.delete(fd);
   },
   dup2: nothing,
+  lock: yes,
   dup: (kernel) => kernel.handOut('dup'),
   setCloseOnExec: nothing,
   setNonBlocking: nothing,
@@ -187,6 +188,8 @@ const defaults: Defaults = {
   sendMessage: (_, __, data) => data.length,
   receiveMessage: () => ({ data: Buffer.alloc(0), fds: [] }),
   connectUnix: (kernel) => kernel.handOut('connectUnix'),
+  listenUnix: (kernel) => kernel.handOut('listenUnix'),
+  accept: (kernel) => kernel.handOut('accept'),
   poll: (_, entries) => entries.map(({ events }) => events),
   eventfd: (kernel) => kernel.handOut('eventfd'),
   inotifyInit: (kernel) => kernel.handOut('inotifyInit'),

@@ -198,6 +198,8 @@ export interface FileCalls {
   closeRange(first: number, last: number, flags: number): void;
   /** dup2(2): the new descriptor is not close-on-exec. */
   dup2(from: number, to: number): void;
+  /** flock(2) for the whole file: takes (exclusively) or lets go. False when somebody else has it; never waits. */
+  lock(fd: number, taken: boolean): boolean;
   /** fcntl(F_DUPFD_CLOEXEC). */
   dup(fd: number, minimum?: number): number;
   setCloseOnExec(fd: number, closeOnExec: boolean): void;
@@ -252,8 +254,12 @@ export interface ChannelCalls {
   sendMessage(fd: number, data: Buffer, fds: readonly number[]): number;
   /** One recvmsg(2); received descriptors are close-on-exec. Empty data at end of file; undefined on EAGAIN. */
   receiveMessage(fd: number, maxBytes: number): ReceivedMessage | undefined;
-  /** Blocking connect(2) to a unix stream socket by path. */
-  connectUnix(path: string): number;
+  /** Blocking connect(2) to a unix socket by path; a stream socket unless `type` says otherwise. */
+  connectUnix(path: string, type?: number): number;
+  /** bind(2) and listen(2) of a new unix socket; the path (at most 107 bytes) must not exist. */
+  listenUnix(path: string, type: number): number;
+  /** Blocking accept(2). */
+  accept(fd: number): number;
   /** poll(2): the revents in the order of `entries`; all 0 when the time is over. EINTR is not retried past timeout. */
   poll(entries: readonly PollEntry[], timeoutMs: number): number[];
   eventfd(initial: number): number;

@@ -29,6 +29,7 @@ export interface ExecPlan {
   readonly limitsByParent: boolean;
   /** What `closeOthers` leaves open. */
   readonly keptDescriptors: readonly number[];
+  readonly preservedFds: number;
   readonly parentFd: number;
   readonly childFd: number;
 }
@@ -91,7 +92,7 @@ function setUpSteps(sys: Syscalls, plan: ExecPlan, channel: ChildChannel): reado
     reopenNull(sys);
   }
   const env = withHome(sys, root, process.env, process.uid);
-  closeOthers(sys, plan.keptDescriptors);
+  closeOthers(sys, plan.keptDescriptors, plan.preservedFds);
   prepareIdentity(sys, process);
   return env;
 }

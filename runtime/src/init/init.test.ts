@@ -66,6 +66,8 @@ function planOf(steps: string[], change: Partial<InitPlan> = {}): InitPlan {
     stdio: { stdin: -1, stdout: 1, stderr: 2 },
     cgroup: { joinSelf: () => void steps.push('join') } as unknown as Cgroup,
     unifiedDone: false,
+    preservedFds: 0,
+    startListener: undefined,
     groupFollows: true,
     cgroupFirst: false,
     limitsByParent: false,

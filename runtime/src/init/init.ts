@@ -23,6 +23,7 @@ import type { ProcessPlan } from '../process/plan.ts';
 import { closeOthers, installStdio, installTerminal, reopenNull } from '../process/stdio.ts';
 import type { RootfsPlan } from '../rootfs/assemble.ts';
 import { assembleRootfs, enterRootfs } from '../rootfs/assemble.ts';
+import { awaitStart } from './start-gate.ts';
 
 /** Everything the child needs, decided by the parent before it is born. */
 export interface InitPlan {
@@ -43,6 +44,9 @@ export interface InitPlan {
   readonly limitsByParent: boolean;
   /** What `closeOthers` leaves open. */
   readonly keptDescriptors: readonly number[];
+  /** See `CreateRequest`. */
+  readonly preservedFds: number;
+  readonly startListener: number | undefined;
   readonly noNewKeyring: boolean;
   readonly parentFd: number;
   readonly childFd: number;
@@ -50,7 +54,7 @@ export interface InitPlan {
 
 /** Never returns. */
 export function runInit(sys: Syscalls, plan: InitPlan): never {
-  const channel = new ChildChannel(sys, plan.childFd);
+  let channel = new ChildChannel(sys, plan.childFd);
   try {
     sys.resetSignals();
     sys.close(plan.parentFd);
@@ -65,7 +69,8 @@ export function runInit(sys: Syscalls, plan: InitPlan): never {
     const process = { ...plan.process, env };
     const path = takeIdentity(sys, process);
     channel.send({ kind: 'created' });
-    channel.expect('start');
+    if (plan.startListener === undefined) channel.expect('start');
+    else channel = awaitStart(sys, plan.startListener, plan.childFd);
     channel.send({ kind: 'executing' });
     return execute(sys, process, path);
   } catch (err) {
@@ -143,7 +148,7 @@ function setUpSteps(sys: Syscalls, plan: InitPlan, channel: ChildChannel): reado
   enterRootfs(sys, plan.rootfs, assembled.root);
   const env = withHome(sys, assembled.root, process.env, process.uid);
   if (!process.terminal) reopenNull(sys);
-  closeOthers(sys, plan.keptDescriptors);
+  closeOthers(sys, plan.keptDescriptors, plan.preservedFds);
   prepareIdentity(sys, process);
   return env;
 }

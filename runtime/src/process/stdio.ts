@@ -18,7 +18,10 @@ import type { Stdio } from '../container.ts';
 const NULL_DEVICE = makedev(1, 3);
 const LAST_FD = 0xffff_ffff;
 
-type Calls = Pick<FileCalls, 'openat' | 'close' | 'dup' | 'dup2' | 'fstat' | 'fchownat' | 'closeRange'>;
+type Calls = Pick<
+  FileCalls,
+  'openat' | 'close' | 'dup' | 'dup2' | 'fstat' | 'fchownat' | 'closeRange' | 'setCloseOnExec'
+>;
 
 /**
  * Puts the given descriptors onto 0, 1 and 2. One that is 0, 1 or 2 itself is copied first, because it may be overwritten
@@ -42,16 +45,20 @@ export function installTerminal(sys: Calls, slave: number): void {
  *
  * What Node's own event loop consists of must stay (`eventLoopDescriptors`): V8 wakes the loop up from inside an
  * allocation, and libuv aborts the process when it cannot. `kept` are these and the handshake's, in ascending order.
+ * As many descriptors from 3 on as are to be preserved stay as they are.
  */
-export function closeOthers(sys: Calls, kept: readonly number[]): void {
-  let first = 3;
+export function closeOthers(sys: Calls, kept: readonly number[], preserved = 0): void {
+  const begin = 3 + preserved;
+  // Node has marked what it inherited.
+  for (let fd = 3; fd < begin; fd++) sys.setCloseOnExec(fd, false);
+  let first = begin;
   for (const fd of kept) {
     if (fd < first) continue;
     if (fd > first) sys.closeRange(first, fd - 1, 0);
     first = fd + 1;
   }
   sys.closeRange(first, LAST_FD, 0);
-  sys.closeRange(3, LAST_FD, CLOSE_RANGE_CLOEXEC);
+  sys.closeRange(begin, LAST_FD, CLOSE_RANGE_CLOEXEC);
 }
 
 /** A list in ascending order with one more descriptor in it. */

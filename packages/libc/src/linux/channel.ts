@@ -12,6 +12,11 @@ const c = declare('glibc', {
   socketpair: 'int socketpair(int domain, int type, int protocol, void *fds)',
   // int connect(int fd, const struct sockaddr *addr, socklen_t len); addr is ours
   connect: 'int connect(int fd, void *addr, uint len)',
+  // int bind(int fd, const struct sockaddr *addr, socklen_t len); addr is ours
+  bind: 'int bind(int fd, void *addr, uint len)',
+  listen: 'int listen(int fd, int backlog)',
+  // int accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags); addr and len null
+  accept: 'int accept4(int fd, void *addr, void *len, int flags)',
   // int getsockopt(int fd, int level, int name, void *value, socklen_t *len); both ours
   getsockopt: 'int getsockopt(int fd, int level, int name, void *value, void *len)',
   // int poll(struct pollfd *fds, nfds_t n, int timeout_ms); fds is ours, 8 bytes each
@@ -42,6 +47,7 @@ const IFF_UP = 0x1;
 const IFREQ_BYTES = 40;
 const IFNAMSIZ = 16;
 const POLLFD_BYTES = 8;
+const LISTEN_BACKLOG = 16;
 
 const pair = Buffer.alloc(8);
 const interfaceRequest = Buffer.alloc(IFREQ_BYTES);
@@ -52,6 +58,8 @@ type Calls = Pick<
   ChannelCalls,
   | 'socketpair'
   | 'connectUnix'
+  | 'listenUnix'
+  | 'accept'
   | 'poll'
   | 'eventfd'
   | 'inotifyInit'
@@ -78,9 +86,9 @@ export const channelCalls: Calls = {
     return [pair.readInt32LE(0), pair.readInt32LE(4)];
   },
 
-  connectUnix(path) {
+  connectUnix(path, type = SOCK_STREAM) {
     const address = unixAddress(path);
-    const fd = check(c.socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), 'socket', path);
+    const fd = check(c.socket(AF_UNIX, type | SOCK_CLOEXEC, 0), 'socket', path);
     try {
       // A unix socket that was interrupted has not begun to connect, so making the call again is right.
       let result: number;
@@ -92,6 +100,26 @@ export const channelCalls: Calls = {
       closeQuietly(fd);
       throw err;
     }
+  },
+
+  listenUnix(path, type) {
+    const address = unixAddress(path);
+    const fd = check(c.socket(AF_UNIX, type | SOCK_CLOEXEC, 0), 'socket', path);
+    try {
+      check(c.bind(fd, address, address.length), 'bind', path);
+      check(c.listen(fd, LISTEN_BACKLOG), 'listen', path);
+      return fd;
+    } catch (err) {
+      closeQuietly(fd);
+      throw err;
+    }
+  },
+
+  accept(fd) {
+    let result: number;
+    do result = c.accept(fd, null, null, SOCK_CLOEXEC);
+    while (interrupted(result));
+    return check(result, 'accept4', fd);
   },
 
   poll(entries, timeoutMs) {

@@ -161,7 +161,10 @@ function isAbsent(result: number): boolean {
   return code === ENOENT || code === ENOTDIR;
 }
 
-type Calls = Omit<FileCalls, 'fsetxattr' | 'fgetxattr' | 'flistxattr' | 'lsetxattr' | 'lgetxattr' | 'llistxattr'>;
+type Calls = Omit<
+  FileCalls,
+  'lock' | 'fsetxattr' | 'fgetxattr' | 'flistxattr' | 'lsetxattr' | 'lgetxattr' | 'llistxattr'
+>;
 
 export const fileCalls: Calls = {
   openat: (dirfd, path, flags, mode = 0) => check(openAt(dirfd, path, flags, mode), 'openat', path),

@@ -1,0 +1,35 @@
+/** `--console-socket`: handing a terminal's master to whoever supervises the container. */
+import { invalidArgument, wrap } from '@gantry/errors';
+import { linux } from '@gantry/libc';
+
+/** A terminal has somewhere to go: the caller's own when it stays, the socket when it does not. Words as in runc. */
+export function checkConsole(options: { terminal: boolean; detached: boolean; consoleSocket: string }): void {
+  const { terminal, detached, consoleSocket } = options;
+  if (detached && terminal && consoleSocket === '') {
+    throw invalidArgument('cannot allocate tty if runc will detach without setting console socket');
+  }
+  if (consoleSocket !== '' && !(detached && terminal)) {
+    throw invalidArgument('cannot use console socket if runc will not detach or allocate tty');
+  }
+}
+
+/** Connects before there is a container, so that a socket nobody listens on is an error without consequences. */
+export function connectConsole(path: string): number {
+  try {
+    return linux.connectUnix(path);
+  } catch (err) {
+    throw wrap(err, `console socket ${path}`);
+  }
+}
+
+/** Sends the master with the terminal's name; both descriptors are closed. */
+export function sendConsole(socket: number, master: number): void {
+  try {
+    linux.sendMessage(socket, Buffer.from('/dev/ptmx'), [master]);
+  } catch (err) {
+    throw wrap(err, 'sending the terminal to the console socket');
+  } finally {
+    linux.close(master);
+    linux.close(socket);
+  }
+}

@@ -1,0 +1,86 @@
+/** Making a container for `create` and `run`. */
+import { join } from 'node:path';
+import { linux, SOCK_SEQPACKET } from '@gantry/libc';
+import type { Spec } from '@gantry/oci';
+import { CleanUp } from '../clean-up.ts';
+import type { Container } from '../container.ts';
+import { createContainer } from '../create.ts';
+import { deleteLeftovers } from '../delete.ts';
+import type { Given } from './arguments.ts';
+import { enterBundle, rootfsOf } from './bundle.ts';
+import { checkConsole, connectConsole, sendConsole } from './console-socket.ts';
+import { writePidFile } from './pid-file.ts';
+import { preservedDescriptors } from './preserved.ts';
+import { timestamp, writeRecord } from './record.ts';
+import { ContainerLock } from './state-root.ts';
+import type { StateRoot } from './state-root.ts';
+import { withStartSocket } from './stored-container.ts';
+
+/** Hooks may take their time; what a set-up itself does is over within a second. */
+const CREATE_TIMEOUT_MS = 600_000;
+
+export interface Launched {
+  readonly container: Container;
+  readonly directory: string;
+  /** The terminal's master, when nobody else got it. */
+  readonly master: number | undefined;
+}
+
+/**
+ * Creates the container of the bundle; init waits on the start socket. `pidFile` is relative to where the command was
+ * called, not to the bundle. After a failure nothing is left.
+ */
+export function launch(root: StateRoot, unsafeId: string, given: Given, detached: boolean): Launched {
+  const pidFile = absolute(given.text('pid-file'));
+  const consoleSocket = absolute(given.text('console-socket'));
+  const bundle = enterBundle(given.text('bundle'));
+  const preserved = preservedDescriptors(given.number('preserve-fds'));
+  const spec = withEnvironment(bundle.spec, preserved.env);
+  const terminal = spec.process?.terminal ?? false;
+  checkConsole({ terminal, detached, consoleSocket });
+  const rootfs = rootfsOf(bundle);
+  const cleanUp = new CleanUp();
+  try {
+    const directory = root.claim(unsafeId);
+    cleanUp.add(() => root.remove(unsafeId));
+    using _ = new ContainerLock(directory);
+    const socket = consoleSocket === '' ? undefined : connectConsole(consoleSocket);
+    const startListener = withStartSocket(directory, (path) => linux.listenUnix(path, SOCK_SEQPACKET));
+    const noNewKeyring = given.on('no-new-keyring');
+    const container = createContainer(linux, {
+      id: unsafeId,
+      bundle: bundle.path,
+      stateDir: directory,
+      spec,
+      rootfs: [],
+      stdio: { stdin: 0, stdout: 1, stderr: 2 },
+      noPivot: given.on('no-pivot'),
+      noNewKeyring,
+      preservedFds: preserved.count,
+      startListener,
+      timeoutMs: CREATE_TIMEOUT_MS,
+    });
+    cleanUp.add(() => deleteLeftovers(linux, directory));
+    linux.close(startListener);
+    let master = container.console;
+    if (socket !== undefined && master !== undefined) {
+      sendConsole(socket, master);
+      master = undefined;
+    }
+    writeRecord(directory, { id: unsafeId, bundle: bundle.path, rootfs, created: timestamp(), noNewKeyring }, spec);
+    writePidFile(pidFile, container.pid);
+    return { container, directory, master };
+  } catch (err) {
+    cleanUp.run();
+    throw err;
+  }
+}
+
+function absolute(path: string): string {
+  return path === '' || path.startsWith('/') ? path : join(process.cwd(), path);
+}
+
+function withEnvironment(spec: Spec, env: readonly string[]): Spec {
+  if (env.length === 0 || spec.process === undefined) return spec;
+  return { ...spec, process: { ...spec.process, env: [...(spec.process.env ?? []), ...env] } };
+}
