@@ -15,6 +15,7 @@ setup:
 build: setup ## compiles everything (TypeScript only, nothing native)
 	@node packages/api/build/generate.mjs
 	@$(BIN)/tsc -b
+	@node packages/supervisor/build/bundle.mjs
 
 run: build ## shows a container's whole life on a gantryd of its own
 	@node test/dist/demo.js
