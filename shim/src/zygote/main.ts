@@ -9,7 +9,7 @@ import { lineLog } from '../log.ts';
 import { lowerOomPriority } from '../oom-score.ts';
 import { controlFd } from './protocol.ts';
 import { say, serve } from './zygote.ts';
-import { selfTest } from './self-test.ts';
+import { isLackOfRoom, selfTest } from './self-test.ts';
 import { settle } from './settle.ts';
 import { liveAsSpare } from './spare.ts';
 import { warmUpShim } from './warm-up.ts';
@@ -38,7 +38,7 @@ function begin(): void {
     settle();
     if (selfTest(linux, inheritance, join(scratch, 'self'))) return;
   } catch (err) {
-    say({ unfit: messageOf(err) });
+    sayWhyNot(err);
     linux.exitNow(1);
   }
   // The kernel reaps the shims: nobody here waits for them.
@@ -48,10 +48,14 @@ function begin(): void {
   liveAsSpare(request, inheritance);
 }
 
+function sayWhyNot(err: unknown): void {
+  say(isLackOfRoom(err) ? { noRoom: messageOf(err) } : { unfit: messageOf(err) });
+}
+
 prepare().then(
   () => setImmediate(begin),
   (err: unknown) => {
-    say({ unfit: messageOf(err) });
+    sayWhyNot(err);
     process.exit(1);
   },
 );

@@ -6,7 +6,8 @@
  *   ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
  *   spawns it, sealed node, fd 3             ──►  loads, exercises what shims do, settles
  *                                                 forks once to see whether a child works
- *                                            ◄──  {"ready":true}  or  {"unfit":"why"} and ends
+ *                                            ◄──  {"ready":true}  or  {"unfit":"why"} and ends; {"noRoom":"why"} and
+ *                                                 ends when the host has no process, memory or descriptor to spare
  *   {"fork":7,"socket":"/…/s/spare-7"}       ──►  fork
  *                                            ◄──  {"forked":7,"pid":123}      or  {"failed":7,"error":"why"}
  *                                                                                          own session, own event
@@ -32,6 +33,7 @@ export interface ForkRequest {
 export type ZygoteMessage =
   | { readonly ready: true }
   | { readonly unfit: string }
+  | { readonly noRoom: string }
   | { readonly forked: number; readonly pid: number }
   | { readonly failed: number; readonly error: string }
   | { readonly listening: number }

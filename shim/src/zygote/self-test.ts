@@ -6,8 +6,8 @@
 import { rmSync } from 'node:fs';
 import net from 'node:net';
 import { once } from 'node:events';
-import { internal } from '@gantry/errors';
-import { POLLIN, PR_SET_PDEATHSIG, SIGKILL, WNOHANG } from '@gantry/libc';
+import { internal, isCode, resourceExhausted } from '@gantry/errors';
+import { isErrno, POLLIN, PR_SET_PDEATHSIG, SIGKILL, WNOHANG } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
 import { Reaper } from '../process/reaper.ts';
 import { collectGarbage } from './settle.ts';
@@ -15,11 +15,13 @@ import { becomeOwnProcess } from './spare.ts';
 import type { Inheritance } from './spare.ts';
 
 const passed = 42;
+const noRoom = 43;
 const childStatus = 7;
 const timeoutMs = 5000;
 
 /**
- * Forks once. In the zygote it returns when the child has passed and throws otherwise, saying how it ended. In the child
+ * Forks once. In the zygote it returns when the child has passed and throws otherwise, saying how it ended; resource
+ * exhausted when that says nothing about forking. In the child
  * it starts the trial on the event loop and returns true: the caller gives way to the loop and does nothing else.
  */
 export function selfTest(sys: Syscalls, inheritance: Inheritance, socketPath: string): boolean {
@@ -27,7 +29,7 @@ export function selfTest(sys: Syscalls, inheritance: Inheritance, socketPath: st
   if (pid === 0) {
     trial(sys, inheritance, socketPath).then(
       () => sys.exitNow(passed),
-      () => sys.exitNow(1),
+      (err: unknown) => sys.exitNow(isLackOfRoom(err) ? noRoom : 1),
     );
     return true;
   }
@@ -37,6 +39,7 @@ export function selfTest(sys: Syscalls, inheritance: Inheritance, socketPath: st
     if (ended === 0) sys.pidfdSendSignal(pidfd, SIGKILL);
     const exit = sys.wait4(pid, ended === 0 ? 0 : WNOHANG);
     if (ended === 0) throw internal(`a forked child does not answer within ${timeoutMs} ms`);
+    if (exit?.exitStatus === noRoom) throw resourceExhausted('a forked child has no room for a process of its own');
     if (exit?.exitStatus !== passed) throw internal(`a forked child ends with status ${exit?.exitStatus ?? 'unknown'}`);
     return false;
   } finally {
@@ -61,6 +64,12 @@ async function trial(sys: Syscalls, inheritance: Inheritance, socketPath: string
   if (pid === 0) sys.exitNow(childStatus);
   const status = await new Promise((resolve) => expectation.claim(pid, (exit) => resolve(exit.exitStatus)));
   if (status !== childStatus) throw internal(`its child ended with ${String(status)}`);
+}
+
+/** Whether the machine, the user or the control group has no process, memory or descriptor to spare: that passes. */
+export function isLackOfRoom(err: unknown): boolean {
+  if (isCode(err, 'resource exhausted') || isErrno(err, 'EAGAIN', 'ENOMEM', 'EMFILE', 'ENFILE')) return true;
+  return err instanceof Error && err.cause !== undefined && isLackOfRoom(err.cause);
 }
 
 /** A word to oneself over a unix socket. */

@@ -9,9 +9,9 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { deadlineExceeded, resourceExhausted, unavailable } from '@gantry/errors';
-import { isErrno } from '@gantry/libc';
+import { deadlineExceeded, unavailable } from '@gantry/errors';
 import type { Timeouts } from '../timeouts.ts';
+import { noProcess } from './no-process.ts';
 import type { Nursery } from './nursery.ts';
 import { identify } from './process-identity.ts';
 import type { ProcessIdentity } from './process-identity.ts';
@@ -39,12 +39,7 @@ export class SpawnNursery implements Nursery {
   async bear(socketPath: string): Promise<ProcessIdentity> {
     if (this.#closed) throw unavailable('no shim is spawned any more');
     const { node, logFd, timeouts } = this.#options;
-    const child = spawn(node, [...forkingFlags, shimEntry(), '-socket', socketPath, 'spare'], {
-      cwd: '/',
-      env: shimEnvironment(),
-      detached: true,
-      stdio: ['ignore', 'pipe', logFd],
-    });
+    const child = startShim(node, socketPath, logFd);
     child.unref();
     try {
       const line = await firstLine(child, timeouts.shimStartMs);
@@ -63,6 +58,20 @@ export class SpawnNursery implements Nursery {
   /** Shims that come up meanwhile are the caller's. */
   async close(): Promise<void> {
     this.#closed = true;
+  }
+}
+
+/** Throws what Node throws at once instead of telling it by an event (ENOMEM among others), as `noProcess`. */
+function startShim(node: string, socketPath: string, logFd: number): ChildProcess {
+  try {
+    return spawn(node, [...forkingFlags, shimEntry(), '-socket', socketPath, 'spare'], {
+      cwd: '/',
+      env: shimEnvironment(),
+      detached: true,
+      stdio: ['ignore', 'pipe', logFd],
+    });
+  } catch (err) {
+    throw noProcess(err instanceof Error ? err : new Error(String(err)));
   }
 }
 
@@ -87,9 +96,7 @@ function firstLine(child: ChildProcess, timeoutMs: number): Promise<string> {
       finish();
     };
     child.once('error', (err) => {
-      const noRoom = isErrno(err, 'EAGAIN', 'ENOMEM', 'EMFILE', 'ENFILE');
-      const what = `no process can be had for a shim: ${err.message}`;
-      settle(() => reject(noRoom ? resourceExhausted(what, {}, err) : unavailable(what, {}, err)));
+      settle(() => reject(noProcess(err)));
     });
     child.once('exit', (code, signal) =>
       settle(() => reject(unavailable(`a spawned shim ended at once (${signal ?? `exit code ${code ?? '?'}`})`))),

@@ -1,22 +1,17 @@
 /**
- * Forks spare shims from a zygote: one warm Node process that has loaded and exercised what a shim does. The protocol is
- * drawn in shim/src/zygote/protocol.ts.
+ * Forks spare shims from a zygote: one warm Node process that has loaded and exercised what a shim does.
  *
- * The zygote is started when it is first needed, and again when it has died. One that cannot fork says so and is not started again:
- * `onUnfit` is called, and every request is refused from then on.
+ * The zygote is started when it is first needed, and again when it has died. One that cannot fork says so and is not
+ * started again: `onUnfit` is called, and every request is refused from then on.
  */
-import { spawn } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
-import { mkdirSync, rmSync } from 'node:fs';
-import type { Duplex } from 'node:stream';
-import { deadlineExceeded, resourceExhausted, unavailable } from '@gantry/errors';
+import { deadlineExceeded, isCode, resourceExhausted, unavailable } from '@gantry/errors';
 import type { Timeouts } from '../timeouts.ts';
 import type { Nursery } from './nursery.ts';
 import { identify, isAlive, killProcess } from './process-identity.ts';
 import type { ProcessIdentity } from './process-identity.ts';
-import { forkingFlags, shimEnvironment, zygoteEntry } from './shim-program.ts';
-import { parseZygoteMessage } from './zygote-message.ts';
-import type { ZygoteMessage } from './zygote-message.ts';
+import type { BirthMessage } from './zygote-message.ts';
+import { ZygoteProcess } from './zygote-process.ts';
+import type { ZygoteEnd } from './zygote-process.ts';
 
 export interface ZygoteNurseryOptions {
   readonly node: string;
@@ -29,22 +24,6 @@ export interface ZygoteNurseryOptions {
   readonly onUnfit: (reason: string) => void;
   readonly log: { warn(fields: object, text: string): void };
 }
-
-/**
- * V8 settings of a process whose pages are shared by many and whose children live by the millisecond: compiled code stays;
- * nothing is compiled a second time to be faster, nor collected to be smaller, because both write to shared pages; the
- * young heap is small.
- */
-const zygoteFlags = [
-  ...forkingFlags,
-  '--no-flush-bytecode',
-  '--no-opt',
-  '--no-memory-reducer',
-  '--max-semi-space-size=1',
-];
-
-/** Arguments are what ps(1) can show of a shim: as long as its namespace, id and bundle may be. */
-const padding = ' '.repeat(400);
 
 /** How many zygotes may die young, one after the other, before it is given up. */
 const maxYoungDeaths = 3;
@@ -63,8 +42,7 @@ interface Birth {
 export class ZygoteNursery implements Nursery {
   readonly #options: ZygoteNurseryOptions;
   readonly #births = new Map<number, Birth>();
-  #zygote: ChildProcess | undefined;
-  #ready: Promise<Duplex> | undefined;
+  #zygote: ZygoteProcess | undefined;
   #unfit: string | undefined;
   #youngDeaths = 0;
   #nextBirth = 1;
@@ -76,15 +54,16 @@ export class ZygoteNursery implements Nursery {
 
   async bear(socketPath: string): Promise<ProcessIdentity> {
     if (this.#closed) throw unavailable('no shim is forked any more');
-    this.#ready ??= this.#start();
-    const control = await this.#ready;
+    if (this.#unfit !== undefined) throw unavailable(`shims cannot be forked: ${this.#unfit}`);
+    const zygote = (this.#zygote ??= this.#start());
+    await zygote.ready;
     const { shimStartMs } = this.#options.timeouts;
     return new Promise((resolve, reject) => {
       const fork = this.#nextBirth++;
       const deadline = Date.now() + shimStartMs;
       const timer = setInterval(() => this.#lookAfter(fork, deadline), lookMs);
       this.#births.set(fork, { resolve, reject, timer, process: undefined, listens: false });
-      control.write(`${JSON.stringify({ fork, socket: socketPath })}\n`);
+      zygote.request(fork, socketPath);
     });
   }
 
@@ -97,7 +76,7 @@ export class ZygoteNursery implements Nursery {
     else if (Date.now() >= deadline) {
       const { shimStartMs } = this.#options.timeouts;
       this.#fail(fork, deadlineExceeded(`a forked shim did not listen within ${shimStartMs} ms`));
-      if (process === undefined) this.#zygote?.kill('SIGKILL');
+      if (process === undefined) this.#zygote?.kill();
     }
   }
 
@@ -113,71 +92,44 @@ export class ZygoteNursery implements Nursery {
 
   async close(): Promise<void> {
     this.#closed = true;
-    const zygote = this.#zygote;
-    if (zygote === undefined) return;
-    const ended = new Promise((resolve) => zygote.once('exit', resolve));
-    zygote.kill('SIGKILL'); // it has nothing to lose
-    await ended;
+    this.#zygote?.kill();
+    await this.#zygote?.ended;
   }
 
-  /** Resolves to the control socket when the zygote is ready to fork. */
-  #start(): Promise<Duplex> {
-    if (this.#unfit !== undefined) return Promise.reject(unavailable(`shims cannot be forked: ${this.#unfit}`));
+  #start(): ZygoteProcess {
     const { node, scratch, logFd, timeouts } = this.#options;
-    const started = Date.now();
-    rmSync(scratch, { recursive: true, force: true });
-    mkdirSync(scratch, { recursive: true, mode: 0o700 });
-    const zygote = spawn(node, [...zygoteFlags, zygoteEntry(), scratch, padding], {
-      cwd: '/',
-      env: shimEnvironment(),
-      detached: true,
-      stdio: ['ignore', 'ignore', logFd, 'pipe'],
-    });
-    this.#zygote = zygote;
-    const control = zygote.stdio[3] as Duplex;
-    control.on('error', () => undefined); // its end is the process's, which is watched
-    return new Promise((resolve, reject) => {
-      let isReady = false;
-      const timer = setTimeout(() => zygote.kill('SIGKILL'), timeouts.shimStartMs);
-      eachLine(control, (line) => {
-        const message = parseZygoteMessage(line);
-        if (message === undefined) return;
-        if ('ready' in message) {
-          isReady = true;
-          clearTimeout(timer);
-          resolve(control);
-        } else if ('unfit' in message) this.#giveUp(message.unfit);
-        else this.#hear(message);
-      });
-      const end = (how: string): void => {
-        clearTimeout(timer);
+    return new ZygoteProcess({
+      node,
+      scratch,
+      logFd,
+      startMs: timeouts.shimStartMs,
+      onMessage: (message) => this.#hear(message),
+      onEnd: (end) => {
         this.#zygote = undefined;
-        this.#ready = undefined;
-        control.destroy(); // what it has forked and nobody waits for any more cannot say that it listens, and ends
-        if (!this.#closed) this.#mourn(how, isReady && Date.now() - started > youngMs);
-        const err = unavailable(`the zygote ended (${this.#unfit ?? how})`);
-        for (const fork of this.#births.keys()) this.#fail(fork, err);
-        reject(err);
-      };
-      zygote.once('error', (err) => end(err.message));
-      zygote.once('exit', (code, signal) => end(signal ?? `exit code ${code ?? '?'}`));
+        if (!this.#closed) this.#mourn(end);
+        for (const fork of this.#births.keys()) this.#fail(fork, end.error);
+      },
     });
   }
 
-  #mourn(how: string, wasOld: boolean): void {
-    this.#youngDeaths = wasOld ? 0 : this.#youngDeaths + 1;
-    if (this.#unfit !== undefined) return;
-    if (this.#youngDeaths >= maxYoungDeaths) this.#giveUp(`the zygote died ${maxYoungDeaths} times (${how})`);
-    else this.#options.log.warn({ how }, 'the zygote ended; another is started when a shim is needed');
+  /** A lack of room passes, and says nothing about forking. */
+  #mourn({ error, servedMs, unfit }: ZygoteEnd): void {
+    if (unfit !== undefined) {
+      this.#giveUp(unfit);
+      return;
+    }
+    if (!isCode(error, 'resource exhausted')) this.#youngDeaths = servedMs > youngMs ? 0 : this.#youngDeaths + 1;
+    if (this.#youngDeaths >= maxYoungDeaths)
+      this.#giveUp(`it failed ${maxYoungDeaths} times, at last: ${error.message}`);
+    else this.#options.log.warn({ err: error.message }, 'the zygote is gone; another is started when a shim is needed');
   }
 
   #giveUp(reason: string): void {
-    if (this.#unfit !== undefined) return;
     this.#unfit = reason;
     this.#options.onUnfit(reason);
   }
 
-  #hear(message: Exclude<ZygoteMessage, { ready: true } | { unfit: string }>): void {
+  #hear(message: BirthMessage): void {
     if ('failed' in message) {
       this.#fail(message.failed, resourceExhausted(`no process can be had for a shim: ${message.error}`));
       return;
@@ -198,15 +150,4 @@ export class ZygoteNursery implements Nursery {
     clearInterval(birth.timer);
     birth.resolve(birth.process);
   }
-}
-
-function eachLine(stream: Duplex, take: (line: string) => void): void {
-  let rest = '';
-  stream.on('data', (chunk: Buffer) => {
-    rest += chunk.toString('utf8');
-    for (let end = rest.indexOf('\n'); end >= 0; end = rest.indexOf('\n')) {
-      take(rest.slice(0, end));
-      rest = rest.slice(end + 1);
-    }
-  });
 }

@@ -103,6 +103,11 @@ export class NurseryPlace {
     return this.in(`spares/${(this.#sockets += 1)}`);
   }
 
+  /** Of a spare that was killed. */
+  removeSocket(socket: string): void {
+    rmSync(socket, { force: true });
+  }
+
   request(id: string): ShimRequest {
     return { namespace: 'nursery-test', id, bundle: this.in(`bundles/${id}`), socketPath: this.in(`s/${id}`) };
   }
@@ -137,6 +142,24 @@ export class NurseryPlace {
   removeBundle(id: string): void {
     rmSync(this.request(id).bundle, { recursive: true, force: true });
     rmSync(this.request(id).socketPath, { force: true });
+  }
+
+  /** The zygote; throws when there is none. */
+  zygote(): ProcessIdentity {
+    const isZygote = (pid: string): boolean =>
+      text(`/proc/${pid}/cmdline`).includes('gantry-zygote') &&
+      text(`/proc/${pid}/status`).includes(`\nPPid:\t${process.pid}\n`);
+    const zygote = this.#ownPids().find(isZygote);
+    const identity = zygote === undefined ? undefined : identify(Number(zygote));
+    if (identity === undefined) throw new Error('there is no zygote');
+    return identity;
+  }
+
+  /** Forked by it, and not gone yet. */
+  childrenOf({ pid }: ProcessIdentity): ProcessIdentity[] {
+    return this.#pids()
+      .filter((child) => text(`/proc/${child}/status`).includes(`\nPPid:\t${pid}\n`))
+      .flatMap((child) => identify(Number(child)) ?? []);
   }
 
   /** The spares that listen. */
