@@ -147,7 +147,11 @@ async function assemble(
   ];
 
   const findings = await findTasks(tasks);
-  const receiver = eventReceiver(events, (err) => log.debug({ err: messageOf(err) }, 'event socket'));
+  const receiver = eventReceiver(
+    events,
+    (envelope) => tasks.observe(envelope),
+    (err) => log.debug({ err: messageOf(err) }, 'event socket'),
+  );
   await receiver.listen(`${address}.ttrpc`, { mode: 0o600 });
   teardowns.push(() => receiver.close());
   const server = grpcServer(bindings, observer(log));

@@ -1,7 +1,7 @@
 /** containerd.services.tasks.v1.Tasks: finds the container and its task, then relays to the task's shim. */
-import { tasks, timestampFromNs, timestampNow, typeUrls } from '@gantry/api';
+import { tasks, timestampFromNs, timestampNow, typeUrls, v1Types } from '@gantry/api';
 import type { PartialMessage, types } from '@gantry/api';
-import { invalidArgument, notImplemented } from '@gantry/errors';
+import { invalidArgument, isCode, notImplemented } from '@gantry/errors';
 import type { Store } from '@gantry/store';
 import { failpoint } from '../failpoints.ts';
 import { compileFilters } from '../filters/index.ts';
@@ -9,9 +9,9 @@ import { taskAdaptor } from '../filters/adaptors.ts';
 import { bind } from '../rpc/handlers.ts';
 import type { Binding } from '../rpc/handlers.ts';
 import type { Call } from '../rpc/call.ts';
-import type { ShimCallOptions } from '../shims/connection.ts';
+import type { ShimCallOptions, ShimConnection } from '../shims/connection.ts';
 import type { TaskManager } from '../tasks/manager.ts';
-import { stateOf } from '../tasks/process-state.ts';
+import { listedState, stateOf } from '../tasks/process-state.ts';
 import type { Task } from '../tasks/task.ts';
 import { waitForExit } from '../tasks/wait.ts';
 import type { Timeouts } from '../timeouts.ts';
@@ -61,8 +61,10 @@ export function tasksService({ store, tasks: manager, timeouts }: TasksServiceCo
     },
 
     async start({ containerId, execId }, call) {
-      const shim = find(containerId, call).shim();
+      const task = find(containerId, call);
+      const shim = task.shim();
       const { pid } = await shim.call('start', { id: containerId, execId }, within(timeouts.taskStartMs, call));
+      if (execId === '') task.become(v1Types.Status.RUNNING);
       await failpoint('task.start.after-shim');
       return { pid };
     },
@@ -85,7 +87,7 @@ export function tasksService({ store, tasks: manager, timeouts }: TasksServiceCo
 
     async list(_request, call) {
       const found = manager.list(call.namespace);
-      const states = await Promise.allSettled(found.map((task) => stateOf(task, '', timeouts.taskStateMs)));
+      const states = await Promise.allSettled(found.map((task) => listedState(task, timeouts.taskStateMs)));
       return { tasks: states.filter((state) => state.status === 'fulfilled').map((state) => state.value) };
     },
 
@@ -119,12 +121,16 @@ export function tasksService({ store, tasks: manager, timeouts }: TasksServiceCo
     },
 
     async pause({ containerId }, call) {
-      await find(containerId, call).shim().call('pause', { id: containerId }, within(timeouts.taskCallMs, call));
+      await changeInit(find(containerId, call), v1Types.Status.PAUSED, (shim) =>
+        shim.call('pause', { id: containerId }, within(timeouts.taskCallMs, call)),
+      );
       return {};
     },
 
     async resume({ containerId }, call) {
-      await find(containerId, call).shim().call('resume', { id: containerId }, within(timeouts.taskCallMs, call));
+      await changeInit(find(containerId, call), v1Types.Status.RUNNING, (shim) =>
+        shim.call('resume', { id: containerId }, within(timeouts.taskCallMs, call)),
+      );
       return {};
     },
 
@@ -155,6 +161,24 @@ export function tasksService({ store, tasks: manager, timeouts }: TasksServiceCo
       return { exitStatus: exit.status, exitedAt: timestampFromNs(exit.atNs) };
     },
   });
+}
+
+/** Has the shim change init's status. While that is under way, and when nobody knows what came of it, only the shim can tell. */
+async function changeInit(
+  task: Task,
+  status: number,
+  change: (shim: ShimConnection) => Promise<unknown>,
+): Promise<void> {
+  const shim = task.shim();
+  const { init } = task;
+  task.init = undefined;
+  try {
+    await change(shim);
+  } catch (err) {
+    if (!isCode(err, 'deadline exceeded') && !isCode(err, 'unavailable') && !isCode(err, 'cancelled')) task.init = init;
+    throw err;
+  }
+  if (init !== undefined) task.init = { ...init, status };
 }
 
 /** The limits of a call to a shim: what it may take, and the caller's patience. */

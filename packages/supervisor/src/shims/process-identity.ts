@@ -19,6 +19,15 @@ export function isAlive({ pid, startTime }: ProcessIdentity): boolean {
   return found?.startTime === startTime && found.state !== 'Z' && found.state !== 'X';
 }
 
+/** Resolves to true when the process has ended, to false when it has not within the time. */
+export async function processGone(process: ProcessIdentity, timeoutMs: number): Promise<boolean> {
+  for (const end = Date.now() + timeoutMs; ;) {
+    if (!isAlive(process)) return true;
+    if (Date.now() > end) return false;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
 /** SIGKILL, if it is still that process. Returns whether a signal was sent. */
 export function killProcess(identity: ProcessIdentity): boolean {
   if (!isAlive(identity)) return false;

@@ -15,7 +15,7 @@ import { ShimConnection } from './connection.ts';
 import { runCleanUp } from './clean-up.ts';
 import type { BundleContents, LaunchedShim, Remains, ShimLauncher, ShimRequest } from './launcher.ts';
 import type { Nursery } from './nursery.ts';
-import { killProcess } from './process-identity.ts';
+import { killProcess, processGone } from './process-identity.ts';
 import type { ProcessIdentity } from './process-identity.ts';
 
 export interface SpareLauncherOptions {
@@ -106,8 +106,10 @@ export class SpareLauncher implements ShimLauncher {
     this.#closed = true;
     clearTimeout(this.#refill);
     for (const { reject } of this.#waiters.splice(0)) reject(closing());
-    for (const { connection } of this.#spares.splice(0)) connection.close();
+    const left = this.#spares.splice(0);
+    for (const { connection } of left) connection.close();
     await this.#options.nursery.close();
+    await Promise.all(left.map(({ process }) => processGone(process, this.#options.timeouts.shimShutdownMs)));
   }
 
   #take(): Promise<Spare> {

@@ -6,7 +6,7 @@
  * Adopt and Create go out together: the shim does one after the other.
  */
 import { createHash } from 'node:crypto';
-import { nowNs, taskV3 } from '@gantry/api';
+import { nowNs, taskV3, v1Types } from '@gantry/api';
 import type { types, wellKnown } from '@gantry/api';
 import { isCode, messageOf, wrap } from '@gantry/errors';
 import { failpoint } from '../failpoints.ts';
@@ -61,7 +61,8 @@ export async function createTask(manager: TaskManager, request: CreateTask): Pro
     const pid = await createInShim(manager, request, shim);
     await failpoint('task.create.after-create');
     task.process = shim.process;
-    manager.attach(task, shim.connection);
+    const init = { pid, status: v1Types.Status.CREATED, exitStatus: 0, exitedAtNs: undefined };
+    manager.attach(task, shim.connection, init);
     log.info({ ns: namespace, container: id, shim_pid: shim.process.pid, pid }, 'task created');
     return pid;
   } catch (err) {

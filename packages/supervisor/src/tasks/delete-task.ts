@@ -11,7 +11,7 @@ import { events, timestampFromNs, timestampToNs } from '@gantry/api';
 import { codeOf, messageOf, notFound } from '@gantry/errors';
 import { failpoint } from '../failpoints.ts';
 import type { ShimConnection } from '../shims/connection.ts';
-import { isAlive, killProcess } from '../shims/process-identity.ts';
+import { killProcess, processGone } from '../shims/process-identity.ts';
 import type { ProcessIdentity } from '../shims/process-identity.ts';
 import type { TaskManager } from './manager.ts';
 import type { TaskExit } from './record.ts';
@@ -103,13 +103,4 @@ function within(promise: Promise<void>, timeoutMs: number): Promise<void> {
       resolve();
     });
   });
-}
-
-/** Resolves to true when the process has ended, to false when it has not within the time. */
-export async function processGone(process: ProcessIdentity, timeoutMs: number): Promise<boolean> {
-  for (const end = Date.now() + timeoutMs; ;) {
-    if (!isAlive(process)) return true;
-    if (Date.now() > end) return false;
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
 }

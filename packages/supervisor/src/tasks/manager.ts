@@ -4,20 +4,21 @@
  * Intent before effect: a record comes before the bundle, the bundle before the shim, the shim before the
  * container. So a crash on any line leaves something the reconciler knows how to finish.
  */
-import { events, nowNs, timestampFromNs } from '@gantry/api';
+import { events, nowNs, timestampFromNs, timestampToNs, unpackAny, v1Types } from '@gantry/api';
 import { alreadyExists, messageOf, notFound } from '@gantry/errors';
-import type { Publisher } from '../events/exchange.ts';
+import type { Envelope, Publisher } from '../events/exchange.ts';
 import { failpoint } from '../failpoints.ts';
 import type { ShimConnection } from '../shims/connection.ts';
 import { dial } from '../shims/dial.ts';
+import type { InitStatus } from '../shims/dial.ts';
 import type { ShimLauncher, ShimRequest } from '../shims/launcher.ts';
-import { isAlive, killProcess } from '../shims/process-identity.ts';
+import { isAlive, killProcess, processGone } from '../shims/process-identity.ts';
 import type { ProcessIdentity } from '../shims/process-identity.ts';
 import type { Timeouts } from '../timeouts.ts';
 import type { Bundles, TaskName } from './bundle.ts';
 import { createTask, fingerprint } from './create-task.ts';
 import type { CreateTask } from './create-task.ts';
-import { deleteTask, processGone, retireShim } from './delete-task.ts';
+import { deleteTask, retireShim } from './delete-task.ts';
 import { KeyedQueue } from './keyed-queue.ts';
 import type { TaskExit, TaskRecord, TaskRecords } from './record.ts';
 import { Task } from './task.ts';
@@ -116,7 +117,8 @@ export class TaskManager {
   }
 
   /** Connects a task with its shim and watches the line. */
-  attach(task: Task, shim: ShimConnection): void {
+  attach(task: Task, shim: ShimConnection, init: InitStatus): void {
+    task.init = init;
     task.state = { kind: 'attached', shim };
     shim.onClose(() => {
       if (this.#closed || task.deleted !== undefined || task.state.kind !== 'attached' || task.state.shim !== shim)
@@ -143,6 +145,17 @@ export class TaskManager {
         this.components.log.error({ ns, container, err: messageOf(err) }, 'ending the shim of a deleted task');
       });
     });
+  }
+
+  /** Takes note of what a shim tells everybody. */
+  observe({ namespace, topic, event }: Envelope): void {
+    if (topic !== '/tasks/exit' || event === undefined) return;
+    const { containerId, id, pid, exitStatus, exitedAt } = unpackAny(events.TaskExit, event);
+    const task = this.#tasks.get(keyOf(namespace, containerId));
+    // What an earlier task of this name had kept for us may come late.
+    if (task === undefined || id !== containerId || (task.init !== undefined && task.init.pid !== pid)) return;
+    const exitedAtNs = exitedAt === undefined ? undefined : timestampToNs(exitedAt);
+    task.init = { pid, status: v1Types.Status.STOPPED, exitStatus, exitedAtNs };
   }
 
   /** Removes a task from the list, and its record. */
@@ -267,9 +280,9 @@ export class TaskManager {
       await this.bury(task);
       return;
     }
-    const { answer, connection } = await dial(bundles.socketOf(task), task.id, timeouts.shimLoadMs);
-    if (answer === 'task' && connection !== undefined) {
-      this.attach(task, connection);
+    const { answer, connection, init } = await dial(bundles.socketOf(task), task.id, timeouts.shimLoadMs);
+    if (connection !== undefined && init !== undefined) {
+      this.attach(task, connection, init);
       log.info({ ns: task.namespace, container: task.id, shim_pid: shim.pid }, 'shim answers again');
       return;
     }

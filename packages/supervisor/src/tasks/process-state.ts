@@ -2,7 +2,28 @@
 import { timestampFromNs, v1Types } from '@gantry/api';
 import type { PartialMessage, taskV3 } from '@gantry/api';
 import { isCode } from '@gantry/errors';
+import { processState } from '@gantry/libc';
 import type { Task } from './task.ts';
+
+/**
+ * The state of a task's init for a list of many: no shim is asked that has said how its init is. One that is stopped
+ * (SIGSTOP, a debugger) can say nothing any more: UNKNOWN.
+ */
+export async function listedState(task: Task, timeoutMs: number): Promise<PartialMessage<v1Types.Process>> {
+  const { id, init, process, record, state } = task;
+  if (init === undefined || state.kind !== 'attached' || task.exit !== undefined) return stateOf(task, '', timeoutMs);
+  const { stdin, stdout, stderr, terminal } = record;
+  const known = { containerId: id, id, stdin, stdout, stderr, terminal };
+  if (process !== undefined && isStopped(process.pid)) return { ...known, status: v1Types.Status.UNKNOWN };
+  const { exitStatus, exitedAtNs, pid, status } = init;
+  const exitedAt = exitedAtNs === undefined ? undefined : timestampFromNs(exitedAtNs);
+  return { ...known, pid, status, exitStatus, exitedAt };
+}
+
+function isStopped(pid: number): boolean {
+  const state = processState(pid)?.state;
+  return state === 'T' || state === 't';
+}
 
 /** UNKNOWN when the shim does not answer in time. Throws not found for a process nobody knows. */
 export async function stateOf(task: Task, execId: string, timeoutMs: number): Promise<PartialMessage<v1Types.Process>> {

@@ -98,7 +98,8 @@ async function settle(manager: TaskManager, candidate: Candidate): Promise<void>
   }
   switch (verdict) {
     case 'adopt':
-      if (dialled?.connection !== undefined) manager.attach(task, dialled.connection);
+      if (dialled?.connection !== undefined && dialled.init !== undefined)
+        manager.attach(task, dialled.connection, dialled.init);
       return;
     case 'await':
       manager.awaitShim(task);

@@ -9,8 +9,10 @@
  *                   ▼
  *                 gone (Delete)
  */
+import { v1Types } from '@gantry/api';
 import { deadlineExceeded, notFound, unavailable } from '@gantry/errors';
 import type { ShimConnection } from '../shims/connection.ts';
+import type { InitStatus } from '../shims/dial.ts';
 import type { ProcessIdentity } from '../shims/process-identity.ts';
 import type { TaskExit, TaskRecord } from './record.ts';
 
@@ -30,6 +32,7 @@ export class Task {
   /** Set when the shim has deleted its task: its going is no news then, and Delete can be repeated with the same answer. */
   deleted: TaskExit | undefined;
   #state: TaskState = { kind: 'creating' };
+  #init: InitStatus | undefined;
   readonly #watchers = new Set<() => void>();
 
   constructor(namespace: string, id: string, record: TaskRecord) {
@@ -44,6 +47,27 @@ export class Task {
 
   set state(state: TaskState) {
     this.#state = state;
+    this.#wake();
+  }
+
+  /** Undefined when only the shim can tell. What ended stays so: answers and events come by different ways. */
+  get init(): InitStatus | undefined {
+    return this.#init;
+  }
+
+  set init(init: InitStatus | undefined) {
+    const ended = this.#init?.status === v1Types.Status.STOPPED;
+    if (ended && (init === undefined || init.pid === this.#init?.pid)) return;
+    this.#init = init;
+    if (init?.status === v1Types.Status.STOPPED) this.#wake();
+  }
+
+  /** Another status of an init that is known. */
+  become(status: number): void {
+    if (this.#init !== undefined) this.init = { ...this.#init, status };
+  }
+
+  #wake(): void {
     const watchers = [...this.#watchers];
     this.#watchers.clear();
     for (const watcher of watchers) watcher();
@@ -69,7 +93,7 @@ export class Task {
     }
   }
 
-  /** Resolves at the next change of state; rejects when `signal` is aborted first. */
+  /** Resolves at the next change of state, or when init has ended; rejects when `signal` is aborted first. */
   changed(signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       const onChange = (): void => {

@@ -1,5 +1,5 @@
 /** Waiting for a process to end, across whatever happens to its shim. */
-import { timestampToNs } from '@gantry/api';
+import { timestampToNs, v1Types } from '@gantry/api';
 import { isCode, notFound } from '@gantry/errors';
 import type { Task } from './task.ts';
 
@@ -18,6 +18,13 @@ export async function waitForExit(task: Task, execId: string, signal: AbortSigna
     const { state } = task;
     if (task.exit !== undefined) return { status: task.exit.status, atNs: task.exit.atNs };
     if (state.kind === 'gone') throw notFound(`task ${task.id} not found`, { container: task.id });
+    if (execId === '' && task.init !== undefined) {
+      // Its end is announced, so that the shim need not be asked as well.
+      const { exitStatus, exitedAtNs, status } = task.init;
+      if (status === v1Types.Status.STOPPED) return { status: exitStatus, atNs: exitedAtNs ?? 0n };
+      await task.changed(signal);
+      continue;
+    }
     if (state.kind !== 'attached') {
       await task.changed(signal);
       continue;

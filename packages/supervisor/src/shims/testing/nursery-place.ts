@@ -82,7 +82,11 @@ export class NurseryPlace {
 
   /** No spares are kept unless that is asked for. */
   static async open(make: MakeNursery, options: Partial<PlaceOptions> = {}): Promise<NurseryPlace> {
-    const receiver = eventReceiver(new EventExchange(), () => undefined);
+    const receiver = eventReceiver(
+      new EventExchange(),
+      () => undefined,
+      () => undefined,
+    );
     linux.closeRange(3, 0xffff_ffff, CLOSE_RANGE_CLOEXEC); // as gantryd does: what we were started with is nobody's
     const whole = { spares: 0, node: process.execPath, timeouts: {}, ...options };
     const place = new NurseryPlace(make, receiver, whole);
