@@ -8,3 +8,4 @@ export * from './harness/pair.ts';
 export * from './harness/rpc.ts';
 export * from './harness/box.ts';
 export * from './harness/oci-runtime.ts';
+export * from './harness/api-box.ts';

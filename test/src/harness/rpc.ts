@@ -14,6 +14,8 @@ export interface RpcOptions {
   /** The namespace header; undefined sends none. */
   readonly namespace?: string | undefined;
   readonly timeoutMs?: number;
+  /** Cancels the call, as a client does that goes away. */
+  readonly signal?: AbortSignal;
 }
 
 /** A connection to one socket. Close it. */
@@ -38,7 +40,7 @@ export class Rpc {
     const metadata = new Metadata();
     if (options.namespace !== undefined) metadata.set('containerd-namespace', options.namespace);
     return new Promise((resolve, reject) => {
-      this.#client.makeUnaryRequest(
+      const call = this.#client.makeUnaryRequest(
         definition.path,
         (value: object) => Buffer.from(definition.requestSerialize(value)),
         (bytes: Buffer) => definition.responseDeserialize(bytes),
@@ -47,6 +49,7 @@ export class Rpc {
         { deadline: Date.now() + (options.timeoutMs ?? 20_000) },
         (err: ServiceError | null, response: unknown) => (err === null ? resolve(response) : reject(err)),
       );
+      options.signal?.addEventListener('abort', () => call.cancel(), { once: true });
     });
   }
 

@@ -3,7 +3,7 @@
  *
  *   1 intent record, durable   2 a shim's process   3 bundle, naming it   4 Adopt   5 Create in the shim
  *
- * Adopt and Create go out together: the shim does one after the other.
+ * Adopt and Create go out together: the shim does one after the other. A spare that dies of 2 to 4 is replaced once.
  */
 import { createHash } from 'node:crypto';
 import { nowNs, taskV3, v1Types } from '@gantry/api';
@@ -44,21 +44,15 @@ export function fingerprint(request: CreateTask): string {
 export async function createTask(manager: TaskManager, request: CreateTask): Promise<number> {
   checkRuntimeName(request.runtime);
   checkRuntimeOptions(request.options);
-  const { launcher, log, records } = manager.components;
+  const { log, records } = manager.components;
   const { namespace, id, runtime, stdin, stdout, stderr, terminal } = request;
   const record = { runtime, createdAtNs: nowNs(), stdin, stdout, stderr, terminal, exit: undefined };
   const task = manager.add(request, record);
-  let shim: LaunchedShim | undefined;
+  const steps: Steps = { shim: undefined };
   try {
     records.create(request, record);
     await failpoint('task.create.after-intent');
-    const contents = { config: request.config, optionsJson: optionsAsJson(request.options) };
-    shim = await launcher.launch(manager.shimRequest(request), contents, async (process) => {
-      await makeBundle(manager, request, process);
-      await failpoint('task.create.after-bundle');
-    });
-    await failpoint('task.create.after-launch');
-    const pid = await createInShim(manager, request, shim);
+    const { shim, pid } = await launchAndCreate(manager, request, steps);
     await failpoint('task.create.after-create');
     task.process = shim.process;
     const init = { pid, status: v1Types.Status.CREATED, exitStatus: 0, exitedAtNs: undefined };
@@ -66,10 +60,51 @@ export async function createTask(manager: TaskManager, request: CreateTask): Pro
     log.info({ ns: namespace, container: id, shim_pid: shim.process.pid, pid }, 'task created');
     return pid;
   } catch (err) {
-    shim?.connection.close();
-    await undo(manager, task, shim);
+    steps.shim?.connection.close();
+    await undo(manager, task, steps);
     throw err;
   }
+}
+
+/** What there is to take back. */
+interface Steps {
+  shim: LaunchedShim | undefined;
+}
+
+/** A spare that dies as it is handed over is made up for by another, once. */
+async function launchAndCreate(
+  manager: TaskManager,
+  request: CreateTask,
+  steps: Steps,
+): Promise<{ readonly shim: LaunchedShim; readonly pid: number }> {
+  for (let attempt = 1; ; attempt += 1) {
+    const shim = await launch(manager, request);
+    steps.shim = shim;
+    try {
+      await failpoint('task.create.after-launch');
+      return { shim, pid: await createInShim(manager, request, shim) };
+    } catch (err) {
+      if (attempt > 1 || !(await wasLost(shim))) throw err;
+      shim.connection.close();
+      await manager.discard(request, shim.process);
+    }
+  }
+}
+
+function launch(manager: TaskManager, request: CreateTask): Promise<LaunchedShim> {
+  const contents = { config: request.config, optionsJson: optionsAsJson(request.options) };
+  return manager.components.launcher.launch(manager.shimRequest(request), contents, async (process) => {
+    await makeBundle(manager, request, process);
+    await failpoint('task.create.after-bundle');
+  });
+}
+
+/** Whether the line broke before the shim said that it has taken the bundle over. */
+async function wasLost({ adopted }: LaunchedShim): Promise<boolean> {
+  return await adopted.then(
+    () => false,
+    (err: unknown) => isCode(err, 'unavailable'),
+  );
 }
 
 /** What an earlier failure could not remove is nobody's by now, and goes. */
@@ -101,7 +136,7 @@ function shimRequest(request: CreateTask, bundle: string): taskV3.CreateTaskRequ
 }
 
 /** Takes back every step; what fails is logged and the rest goes on. The caller's deadline plays no part. */
-async function undo(manager: TaskManager, task: Task, shim: LaunchedShim | undefined): Promise<void> {
+async function undo(manager: TaskManager, task: Task, { shim }: Steps): Promise<void> {
   const { log } = manager.components;
   for (const step of [() => manager.discard(task, shim?.process), () => manager.forget(task)]) {
     try {
