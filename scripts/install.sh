@@ -20,7 +20,8 @@ for room in packages/* runtime shim test bench; do
 done
 find "$lib" \( -name '*.test.*' -o -name '.tsbuildinfo' \) -delete
 (cd "$lib" && npm ci --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error)
-for command in packages/supervisor/bin/gantryd packages/cli/bin/gantry shim/bin/containerd-shim-gantry-v1 runtime/bin/gantry-runtime; do
-  ln -sf "../lib/gantry/$command.js" "$prefix/bin/$(basename "$command")"
+for command in packages/supervisor/bin/gantryd.js packages/cli/bin/gantry.js shim/bin/containerd-shim-gantry-v1.js runtime/bin/gantry-runtime.cjs; do
+  name=$(basename "$command")
+  ln -sf "../lib/gantry/$command" "$prefix/bin/${name%.*}"
 done
 echo "installed gantryd, gantry, gantry-runtime and containerd-shim-gantry-v1 in $prefix/bin"

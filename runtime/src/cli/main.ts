@@ -1,22 +1,21 @@
 /**
- * The program `gantry-runtime`.
+ * The program `gantry-runtime`, in two starts:
  *
- *   main.ts                                          sealed.ts
+ *   bin/gantry-runtime.cjs                           bin/sealed.cjs
  *   looks which command it is
  *   create, run, exec: puts the node binary into   ► the same process again, run from a binary that no
- *   a sealed view, execve(2)                         container can write to; carries the command out
- *   anything else: carries it out
+ *   a sealed view, execve(2)                         container can write to; carries the command out (program.ts)
+ *   anything else: carries it out (program.ts)
  *
- * Only a process that enters a container can fall into its hands, and only such a process has to be started twice.
+ * Only a process that enters a container can fall into its hands (CVE-2019-5736), and only such a process has to be
+ * started twice. This file is the first start and loads little.
  */
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { dirname } from 'node:path';
 import { realpathSync } from 'node:fs';
 import { linux, openSealedExecutable } from '@gantry/libc';
 import { parseFlags } from './arguments.ts';
 import { globalFlags } from './global-options.ts';
 import { keepOverExec } from './preserved.ts';
-import { runCommand } from './run-command.ts';
 
 /** For a process that is copied by clone(2): V8 keeps to one thread. */
 const forkingFlags = ['--single-threaded', '--v8-pool-size=0'];
@@ -24,22 +23,26 @@ const forkingFlags = ['--single-threaded', '--v8-pool-size=0'];
 /** What these make are copies of this process that enter a container. */
 const entering: ReadonlySet<string> = new Set(['create', 'run', 'exec', 'restore']);
 
-function enters(argv: readonly string[]): boolean {
+/** True for a command that `runSealed` has to start. */
+export function enters(argv: readonly string[]): boolean {
   try {
-    return entering.has(parseFlags(argv, globalFlags, 'flags first').rest[0] ?? '');
+    const { given, rest } = parseFlags(argv, globalFlags, 'flags first');
+    return entering.has(rest[0] ?? '') && !given.on('help') && !given.on('version');
   } catch {
     // Whatever is wrong is said by the command itself.
     return false;
   }
 }
 
-/** The pid stays. What the caller's environment says to Node is not for a process that becomes a container's. */
-function runSealed(argv: readonly string[]): never {
-  const here = dirname(fileURLToPath(import.meta.url));
+/**
+ * Starts this process again with `script` as its program. The pid stays. What the caller's environment says to Node is
+ * not for a process that becomes a container's.
+ */
+export function runSealed(argv: readonly string[], script: string): never {
   const node = realpathSync(process.execPath);
   let executable = node;
   try {
-    executable = `/proc/self/fd/${openSealedExecutable(linux, node, here)}`;
+    executable = `/proc/self/fd/${openSealedExecutable(linux, node, dirname(script))}`;
   } catch (err) {
     // Without privileges there is no such view; there is no way to write to the binary either.
     if (process.geteuid?.() === 0) throw err;
@@ -48,9 +51,5 @@ function runSealed(argv: readonly string[]): never {
   const environment = Object.entries(process.env)
     .filter(([name]) => !name.startsWith('NODE_') && !name.startsWith('LD_'))
     .map(([name, value]) => `${name}=${value ?? ''}`);
-  return linux.execve(executable, [node, ...forkingFlags, join(here, 'sealed.js'), ...argv], environment);
+  return linux.execve(executable, [node, ...forkingFlags, script, ...argv], environment);
 }
-
-const argv = process.argv.slice(2);
-if (enters(argv)) runSealed(argv);
-process.exit(await runCommand(argv));

@@ -20,7 +20,7 @@ import { busyboxBinary } from './tarball.ts';
 export const runtimeCommands = {
   runc: '/usr/sbin/runc',
   crun: '/usr/bin/crun',
-  gantry: path.join(checkout, 'runtime/bin/gantry-runtime.js'),
+  gantry: path.join(checkout, 'runtime/bin/gantry-runtime.cjs'),
 } as const;
 
 export type RuntimeName = keyof typeof runtimeCommands;

@@ -1,5 +1,4 @@
 /** `ps`: the processes of a container. */
-import { spawnSync } from 'node:child_process';
 import { failedPrecondition, internal, invalidArgument } from '@gantry/errors';
 import type { Command } from '../command.ts';
 import { print } from '../report.ts';
@@ -12,7 +11,7 @@ export const ps: Command = {
   flags: [{ name: 'format', aliases: ['f'], kind: 'text', help: 'table (default) or json' }],
   words: [1, Number.POSITIVE_INFINITY],
   flagsFirst: true,
-  run({ root }, { given, rest: [id = '', ...words] }) {
+  async run({ root }, { given, rest: [id = '', ...words] }) {
     const format = given.text('format');
     if (!['', 'table', 'json'].includes(format)) throw invalidArgument('invalid format option');
     const stored = StoredContainer.load(root, id);
@@ -22,13 +21,15 @@ export const ps: Command = {
       print(`${JSON.stringify(pids)}\n`);
       return 0;
     }
-    print(linesOf(pids, words.length === 0 ? ['-ef'] : words));
+    print(await linesOf(pids, words.length === 0 ? ['-ef'] : words));
     return 0;
   },
 };
 
 /** The lines of ps(1) whose PID column names one of the processes, under its own header. */
-function linesOf(pids: readonly number[], words: readonly string[]): string {
+async function linesOf(pids: readonly number[], words: readonly string[]): Promise<string> {
+  // Five milliseconds that no other command needs.
+  const { spawnSync } = await import('node:child_process');
   const { stdout, stderr, status, error } = spawnSync('ps', [...words], { encoding: 'utf8' });
   if (error !== undefined) throw internal(`ps: ${error.message}`);
   if (status !== 0) throw internal(`exit status ${status ?? 'unknown'}: ${stderr}${stdout}`);

@@ -1,0 +1,2 @@
+'use strict';
+require('./load.cjs').load('program', 'sealed', ({ carryOut }) => carryOut(process.argv.slice(2)));
