@@ -31,8 +31,8 @@ export interface Outcome {
 }
 
 export interface ApiBoxOptions {
-  /** Further arguments of gantryd. */
-  readonly args?: readonly string[];
+  /** gantryd's configuration file. */
+  readonly config?: string;
   /** The node program that runs gantryd; this one's if not given. */
   readonly node?: string;
 }
@@ -47,8 +47,10 @@ export class ApiBox {
   readonly #before = hostState();
   #rpc: Rpc | undefined;
 
-  constructor({ args = [], node }: ApiBoxOptions = {}) {
-    this.daemon = gantryd(this.dir, args, undefined, node);
+  constructor({ config = '', node }: ApiBoxOptions = {}) {
+    const configFile = path.join(this.dir, 'config.toml');
+    writeFileSync(configFile, config);
+    this.daemon = gantryd(this.dir, ['--config', configFile], undefined, node);
     const rootfs = path.join(this.dir, 'rootfs');
     for (const name of ['bin', 'proc', 'dev']) mkdirSync(path.join(rootfs, name), { recursive: true });
     writeFileSync(path.join(rootfs, 'bin/busybox'), busyboxBinary(), { mode: 0o755 });
