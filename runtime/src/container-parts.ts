@@ -6,8 +6,9 @@ import type { ParentChannel } from './handshake.ts';
 
 export interface ContainerParts {
   readonly id: string;
-  /** Where state.json is. */
   readonly bundle: string;
+  /** Where state.json is. */
+  readonly stateDir: string;
   readonly spec: Spec;
   readonly child: Child;
   /** To init, until it is started. */

@@ -12,6 +12,9 @@ import { LinuxContainer } from './linux-container.ts';
 import { Deadline, openChannel, ParentChannel } from './handshake.ts';
 import { hostCgroups } from './host-cgroups.ts';
 import { hiddenClone } from './hidden-clone.ts';
+import { hasHooks, runHooks } from './hooks.ts';
+import type { HookSubject } from './hooks.ts';
+import { poststopOf, runPoststop } from './poststop.ts';
 import { runInit } from './init/init.ts';
 import type { InitPlan } from './init/init.ts';
 import { cloneInPidNamespace } from './namespaces/join.ts';
@@ -73,7 +76,9 @@ function createSteps(
   if (!plan.terminal) ownStdio(sys, stdio, uid);
 
   const cgroupPaths = cgroup.paths();
-  writeState(sys, stateDir, { id, pid: 0, startTime: '', cgroupPaths });
+  const atTheEnd = poststopOf(request);
+  if (atTheEnd !== undefined) cleanUp.add(() => runPoststop(sys, atTheEnd));
+  writeState(sys, stateDir, { id, pid: 0, startTime: '', cgroupPaths, ...atTheEnd });
   cleanUp.add(() => removeState(sys, stateDir));
   const cgroupFd = beginCgroup(cgroup, spec, cleanUp);
   if (cgroupFd !== undefined) descriptors.keep(cgroupFd);
@@ -82,8 +87,10 @@ function createSteps(
   const channel = new ParentChannel(sys, parentFd);
   descriptors.keep(childFd);
   cleanUp.add(() => channel.close());
+  const hooked = hasHooks(spec, 'prestart', 'createRuntime', 'createContainer');
   const initPlan: InitPlan = {
     id,
+    bundle,
     spec,
     namespaces,
     process: plan,
@@ -92,7 +99,8 @@ function createSteps(
     cgroup,
     unifiedDone: cgroupFd !== undefined,
     groupFollows: cgroup.mode !== 'unified',
-    cgroupFirst: namespaces.newCgroup || rootfs.mounts.some(({ type }) => type.startsWith('cgroup')),
+    // Hooks look at the process's group as well.
+    cgroupFirst: hooked || namespaces.newCgroup || rootfs.mounts.some(({ type }) => type.startsWith('cgroup')),
     limitsByParent: namespaces.newUser || namespaces.user !== undefined,
     keptDescriptors: keptDescriptors(childFd, startListener),
     preservedFds: request.preservedFds ?? 0,
@@ -112,7 +120,7 @@ function createSteps(
     finishCgroup(cgroup, spec);
     channel.send('grouped');
   }
-  writeState(sys, stateDir, { id, pid: child.pid, startTime: String(child.startTime), cgroupPaths });
+  writeState(sys, stateDir, { id, pid: child.pid, startTime: String(child.startTime), cgroupPaths, ...atTheEnd });
   writePid(sys, stateDir, child.pid);
   const console = completeSetUp(sys, {
     child,
@@ -122,13 +130,15 @@ function createSteps(
     cleanUp,
     cgroup,
     limitsByParent: initPlan.limitsByParent,
+    runHooks: hooked ? () => runRuntimeHooks(sys, { id, bundle, spec, pid: child.pid }) : undefined,
     // Nobody was in the group before.
     killsBefore: 0,
     last: 'created',
   });
   return new LinuxContainer(sys, {
     id,
-    bundle: stateDir,
+    bundle,
+    stateDir,
     spec,
     child,
     channel,
@@ -139,6 +149,11 @@ function createSteps(
     noNewKeyring: initPlan.noNewKeyring,
     createTimeoutMs: request.timeoutMs,
   });
+}
+
+function runRuntimeHooks(sys: Syscalls, subject: HookSubject): void {
+  runHooks(sys, 'prestart', subject, subject.bundle);
+  runHooks(sys, 'createRuntime', subject, subject.bundle);
 }
 
 /**

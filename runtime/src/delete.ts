@@ -6,6 +6,7 @@ import { isErrno, POLLIN, processStartTime, SIGKILL } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
 import { hostCgroups } from './host-cgroups.ts';
 import type { ContainerParts } from './container-parts.ts';
+import { poststopOf, runPoststop } from './poststop.ts';
 import { readState, removeState } from './state.ts';
 import type { RuntimeState } from './state.ts';
 
@@ -13,24 +14,30 @@ const REMOVE_TIMEOUT_MS = 5000;
 const KILL_TIMEOUT_MS = 5000;
 
 /** Ends what is left in the control group and removes it. After a failure it can be repeated. */
-export function destroyContainer(sys: Syscalls, { bundle, cgroup, channel, child }: ContainerParts): void {
+export function destroyContainer(sys: Syscalls, parts: ContainerParts): void {
+  const { stateDir, cgroup, channel, child } = parts;
   channel.close();
   emptyCgroup(cgroup);
-  removeState(sys, bundle);
+  const atTheEnd = poststopOf(parts);
+  if (atTheEnd !== undefined) runPoststop(sys, atTheEnd);
+  removeState(sys, stateDir);
   sys.close(child.pidfd);
 }
 
 /**
  * Clean-up for a container whose shim is dead, from `state.json` in its bundle: ends init (by pid and start time) and
  * everything else in its control group, removes the group and the record. Idempotent; an unknown bundle is nothing to
- * do. Deadline exceeded when something does not die: the record stays then, for the next try.
+ * do. Deadline exceeded when something does not die: the record stays then, for the next try. Returns what went wrong with
+ * poststop hooks, which hinders nothing.
  */
-export function deleteLeftovers(sys: Syscalls, bundle: string): void {
+export function deleteLeftovers(sys: Syscalls, bundle: string): string[] {
   const state = readState(bundle);
-  if (state === undefined) return;
+  if (state === undefined) return [];
   killInit(sys, state);
   emptyCgroup(cgroupFromPaths(hostCgroups(), state.cgroupPaths));
+  const warnings = state.poststop === undefined ? [] : runPoststop(sys, { poststop: state.poststop });
   removeState(sys, bundle);
+  return warnings;
 }
 
 function emptyCgroup(cgroup: Cgroup): void {

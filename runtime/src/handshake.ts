@@ -11,6 +11,9 @@
  *   [writes uid_map, gid_map of a new user namespace]
  *   mapped ────────────────────────────────────────►   [waited for it] becomes the namespace's root
  *   [makes the control group, the limits]              mounts, devices
+ *                        ◄── hooks ─────────────────   [hooks of the runtime's namespaces are configured]
+ *   [runs them]
+ *   resume ────────────────────────────────────────►   [hooks] masked and read-only paths
  *                        ◄── console ───────────────   [terminal] the pty's master travels as a descriptor
  *   grouped ───────────────────────────────────────►   [init, v1] joins the control group as late as it can;
  *                                                      pivot_root, hostname, sysctls …
@@ -46,18 +49,18 @@ export type HandshakeCalls = Pick<ChannelCalls, 'sendMessage' | 'receiveMessage'
 /** What the child says. */
 export type ChildMessage =
   | { readonly kind: 'born'; readonly pid: number }
-  | { readonly kind: 'ready' | 'created' | 'executing' }
+  | { readonly kind: 'ready' | 'created' | 'executing' | 'hooks' }
   | { readonly kind: 'console' }
   | { readonly kind: 'error'; readonly code: ErrorCode; readonly message: string };
 
 /** What the parent says. */
-export type ParentMessage = 'mapped' | 'grouped' | 'proceed' | 'start';
+export type ParentMessage = 'mapped' | 'grouped' | 'resume' | 'proceed' | 'start';
 
 /** A message's data is never longer; an error's text is cut to fit. */
 const MAX_MESSAGE_BYTES = 16 * 1024;
 const MAX_ERROR_CHARACTERS = 4000;
 
-const plainKinds = ['ready', 'created', 'executing'] as const;
+const plainKinds = ['ready', 'created', 'executing', 'hooks'] as const;
 
 /** The two ends of a new channel; each side closes the other's. */
 export function openChannel(sys: HandshakeCalls): { readonly parentFd: number; readonly childFd: number } {
@@ -101,7 +104,7 @@ export class ChildChannel {
 export type Received =
   | { readonly kind: 'eof' }
   | { readonly kind: 'born'; readonly pid: number }
-  | { readonly kind: 'ready' | 'created' | 'executing' }
+  | { readonly kind: 'ready' | 'created' | 'executing' | 'hooks' }
   | { readonly kind: 'console'; readonly master: number };
 
 /** The parent's end; it owns the descriptor. */

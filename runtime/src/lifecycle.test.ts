@@ -291,7 +291,6 @@ const createFailures: readonly (readonly [
     (spec) => (spec.process.args = ['/etc/passwd']),
     /exec: "\/etc\/passwd": permission denied$/,
   ],
-  ['a hook', (spec) => (spec.hooks = { prestart: [{ path: '/bin/true' }] }), /^hooks\.prestart$/],
   ['an unknown file system', (spec) => spec.mounts.push({ destination: '/x', type: 'nofs', source: 'x' }), /nofs/],
   [
     'a bind source that is missing',

@@ -43,7 +43,7 @@ export class LinuxContainer implements Container {
   }
 
   start(): void {
-    startContainer(this.#parts);
+    startContainer(this.#sys, this.#parts);
   }
   exec(request: ExecRequest): ExecutedProcess {
     return execInContainer(this.#sys, this.#parts, request);

@@ -12,6 +12,7 @@ import { containerFlags, hasNew } from './namespaces/plan.ts';
 
 export interface Remembered {
   readonly id: string;
+  readonly bundle: string;
   /** Where state.json is. */
   readonly stateDir: string;
   readonly spec: Spec;
@@ -32,7 +33,7 @@ const START_TIMEOUT_MS = 60_000;
  * Failed precondition when init is gone, or the pid is another process's by now.
  */
 export function reopenContainer(sys: Syscalls, remembered: Remembered): Container {
-  const { id, stateDir, spec, channel, cgroup, noNewKeyring } = remembered;
+  const { id, bundle, stateDir, spec, channel, cgroup, noNewKeyring } = remembered;
   const child = childOf(sys, remembered);
   if (child === undefined || String(child.startTime) !== remembered.startTime) {
     channel.close();
@@ -41,7 +42,8 @@ export function reopenContainer(sys: Syscalls, remembered: Remembered): Containe
   }
   return new LinuxContainer(sys, {
     id,
-    bundle: stateDir,
+    bundle,
+    stateDir,
     spec,
     child,
     channel,

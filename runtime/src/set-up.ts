@@ -19,6 +19,8 @@ export interface SetUp {
   readonly limitsByParent: boolean;
   /** Of the group, before the child could be killed in it. */
   readonly killsBefore: number;
+  /** Hooks that are run when the child has made its mounts; undefined when there are none. */
+  readonly runHooks?: (() => void) | undefined;
   /** What ends the set-up: init says that it was created, an exec'd process becomes its program. */
   readonly last: 'created' | 'executing';
 }
@@ -26,13 +28,18 @@ export interface SetUp {
 /** The parent's part of the handshake from the birth on. Returns the terminal's master, which is the caller's. */
 export function completeSetUp(
   sys: Syscalls,
-  { child, channel, deadline, plan, cleanUp, cgroup, limitsByParent, killsBefore, last }: SetUp,
+  { child, channel, deadline, plan, cleanUp, cgroup, limitsByParent, killsBefore, runHooks, last }: SetUp,
 ): number | undefined {
   let console: number | undefined;
   try {
     // It is executed within moments, and everything it says until then can be heard at once.
     if (last === 'executing' && !limitsByParent) channel.awaitHangUp(deadline, child.pidfd);
     let message = child.receive(channel, deadline);
+    if (message.kind === 'hooks' && runHooks !== undefined) {
+      runHooks();
+      channel.send('resume');
+      message = child.receive(channel, deadline);
+    }
     if (message.kind === 'console') {
       const { master } = message;
       console = master;

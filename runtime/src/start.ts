@@ -1,14 +1,19 @@
 /** Start: init becomes the user's program. */
 import { failedPrecondition, isCode } from '@gantry/errors';
 import { expectMessage, startError } from './set-up.ts';
+import type { Syscalls } from '@gantry/libc';
+import { SIGKILL } from '@gantry/libc';
 import { Deadline } from './handshake.ts';
+import { hasHooks, runHooks } from './hooks.ts';
+import { killContainer } from './kill.ts';
 import type { ContainerParts } from './container-parts.ts';
 
 /**
  * Releases init and returns when execve(2) has succeeded. Throws its error; init has ended then, and is the caller's to
  * reap. Failed precondition when init was started before or has been killed.
  */
-export function startContainer({ channel, child, createTimeoutMs }: ContainerParts): void {
+export function startContainer(sys: Syscalls, parts: ContainerParts): void {
+  const { channel, child, createTimeoutMs } = parts;
   if (!channel.isOpen) throw failedPrecondition('cannot start an already running container');
   try {
     channel.send('start');
@@ -23,5 +28,22 @@ export function startContainer({ channel, child, createTimeoutMs }: ContainerPar
     throw isCode(err, 'failed precondition') ? err : startError(err);
   } finally {
     channel.close();
+  }
+  if (hasHooks(parts.spec, 'poststart')) runPoststart(sys, parts);
+}
+
+/** One that fails takes the container with it; the caller reaps it. */
+function runPoststart(sys: Syscalls, parts: ContainerParts): void {
+  const { id, bundle, spec, child } = parts;
+  try {
+    runHooks(sys, 'poststart', { id, bundle, spec, pid: child.pid }, bundle);
+  } catch (err) {
+    try {
+      killContainer(sys, parts, SIGKILL, false);
+    } catch (other) {
+      // It may have ended by itself.
+      if (!isCode(other, 'not found')) throw other;
+    }
+    throw err;
   }
 }

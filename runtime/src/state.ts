@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { dataLoss, wrap } from '@gantry/errors';
 import { AT_FDCWD, isErrno, O_CREAT, O_TRUNC, O_WRONLY } from '@gantry/libc';
 import type { FileCalls } from '@gantry/libc';
+import type { Hook } from '@gantry/oci';
 
 export interface RuntimeState {
   readonly id: string;
@@ -18,6 +19,15 @@ export interface RuntimeState {
   readonly startTime: string;
   /** Controller → directory, as `Cgroup.paths` gives them. */
   readonly cgroupPaths: Readonly<Record<string, string>>;
+  /** What is to be called when the container is gone; absent when there is nothing. */
+  readonly poststop?: PoststopHooks;
+}
+
+export interface PoststopHooks {
+  readonly hooks: readonly Hook[];
+  readonly bundle: string;
+  /** What each reads on its standard input. */
+  readonly input: string;
 }
 
 export type StateCalls = Pick<FileCalls, 'openat' | 'write' | 'close' | 'renameat' | 'unlinkat'>;
@@ -53,11 +63,13 @@ function parseState(text: string): RuntimeState {
     throw dataLoss(`${stateFile} is not JSON`);
   }
   if (typeof unsafe === 'object' && unsafe !== null) {
-    const { id, pid, startTime, cgroupPaths } = unsafe as Record<string, unknown>;
+    const { id, pid, startTime, cgroupPaths, poststop } = unsafe as Record<string, unknown>;
     const isRecord = typeof cgroupPaths === 'object' && cgroupPaths !== null;
     if (typeof id === 'string' && Number.isSafeInteger(pid) && typeof startTime === 'string' && isRecord) {
       const paths = Object.entries(cgroupPaths).map(([name, path]) => [name, String(path)] as const);
-      return { id, pid: Number(pid), startTime, cgroupPaths: Object.fromEntries(paths) };
+      const state = { id, pid: Number(pid), startTime, cgroupPaths: Object.fromEntries(paths) };
+      // Our own words, in a directory that nobody else can write to.
+      return poststop === undefined ? state : { ...state, poststop: poststop as PoststopHooks };
     }
   }
   throw dataLoss(`${stateFile} lacks what it must have`);

@@ -5,7 +5,6 @@
 import { existsSync } from 'node:fs';
 import { failedPrecondition, invalidArgument, notImplemented } from '@gantry/errors';
 import type { Process, Spec } from '@gantry/oci';
-import { hookKinds } from '@gantry/oci';
 import type { CreateRequest } from './container.ts';
 import { hasNew, namespaceFiles, namespaceOf } from './namespaces/plan.ts';
 import { checkSysctls } from './namespaces/sysctl.ts';
@@ -45,8 +44,7 @@ function refuseSelinux(field: string): never {
   throw failedPrecondition(`${field}: selinux label is specified in config, but selinux is disabled or not supported`);
 }
 
-function refuseMissingParts({ hooks, mounts = [], linux = {} }: Spec): void {
-  for (const kind of hookKinds) if ((hooks?.[kind] ?? []).length > 0) throw notImplemented(`hooks.${kind}`);
+function refuseMissingParts({ mounts = [], linux = {} }: Spec): void {
   for (const [index, { uidMappings, gidMappings, options = [] }] of mounts.entries()) {
     if (uidMappings !== undefined || gidMappings !== undefined) {
       throw notImplemented(`mounts[${index}].${uidMappings === undefined ? 'gid' : 'uid'}Mappings: id-mapped mounts`);

@@ -110,6 +110,7 @@ export class StoredContainer {
     const { pid = 0, startTime = '' } = this.state ?? {};
     return reopenContainer(linux, {
       id: this.id,
+      bundle: this.record.bundle,
       stateDir: this.directory,
       spec: this.spec,
       pid,

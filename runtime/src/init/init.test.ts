@@ -32,6 +32,7 @@ const process: ProcessPlan = {
 function planOf(steps: string[], change: Partial<InitPlan> = {}): InitPlan {
   return {
     id: 'c',
+    bundle: '/b',
     spec: { ociVersion: '1.0.0', hostname: 'h' },
     namespaces: {
       cloneFlags: 0,
@@ -62,6 +63,7 @@ function planOf(steps: string[], change: Partial<InitPlan> = {}): InitPlan {
       readonlyPaths: [],
       isReadonly: false,
       noPivot: false,
+      attachAt: undefined,
     },
     stdio: { stdin: -1, stdout: 1, stderr: 2 },
     cgroup: { joinSelf: () => void steps.push('join') } as unknown as Cgroup,

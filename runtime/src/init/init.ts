@@ -11,6 +11,8 @@ import type { Syscalls } from '@gantry/libc';
 import type { Spec } from '@gantry/oci';
 import type { Stdio } from '../container.ts';
 import { ChildChannel } from '../handshake.ts';
+import { hasHooks, runHooks } from '../hooks.ts';
+import type { HookSubject } from '../hooks.ts';
 import { joinAll } from '../namespaces/join.ts';
 import type { NamespacePlan } from '../namespaces/plan.ts';
 import { writeSysctls } from '../namespaces/sysctl.ts';
@@ -28,6 +30,7 @@ import { awaitStart } from './start-gate.ts';
 /** Everything the child needs, decided by the parent before it is born. */
 export interface InitPlan {
   readonly id: string;
+  readonly bundle: string;
   readonly spec: Spec;
   readonly namespaces: NamespacePlan;
   readonly process: ProcessPlan;
@@ -71,6 +74,7 @@ export function runInit(sys: Syscalls, plan: InitPlan): never {
     channel.send({ kind: 'created' });
     if (plan.startListener === undefined) channel.expect('start');
     else channel = awaitStart(sys, plan.startListener, plan.childFd);
+    if (hasHooks(plan.spec, 'startContainer')) runHooks(sys, 'startContainer', subjectOf(sys, plan), plan.process.cwd);
     channel.send({ kind: 'executing' });
     return execute(sys, process, path);
   } catch (err) {
@@ -132,7 +136,13 @@ function setUpSteps(sys: Syscalls, plan: InitPlan, channel: ChildChannel): reado
   if (plan.cgroupFirst && !inUserNamespace) joinGroup(plan, channel);
   if (namespaces.newCgroup) sys.unshare(CLONE_NEWCGROUP);
 
-  const assembled = assembleRootfs(sys, plan.rootfs, process);
+  const hooks = hasHooks(spec, 'prestart', 'createRuntime', 'createContainer');
+  const assembled = assembleRootfs(
+    sys,
+    plan.rootfs,
+    process,
+    hooks ? () => runEarlyHooks(sys, plan, channel) : undefined,
+  );
   if (assembled.console !== undefined) {
     const { master, slave } = assembled.console;
     installTerminal(sys, slave);
@@ -151,6 +161,20 @@ function setUpSteps(sys: Syscalls, plan: InitPlan, channel: ChildChannel): reado
   closeOthers(sys, plan.keptDescriptors, plan.preservedFds);
   prepareIdentity(sys, process);
   return env;
+}
+
+/** Those of the runtime's namespaces are for the parent to run. */
+function runEarlyHooks(sys: Syscalls, plan: InitPlan, channel: ChildChannel): void {
+  if (hasHooks(plan.spec, 'prestart', 'createRuntime')) {
+    channel.send({ kind: 'hooks' });
+    channel.expect('resume');
+  }
+  if (!hasHooks(plan.spec, 'createContainer')) return;
+  runHooks(sys, 'createContainer', subjectOf(sys, plan), plan.rootfs.attachAt ?? '/');
+}
+
+function subjectOf(sys: Syscalls, { id, bundle, spec }: InitPlan): HookSubject {
+  return { id, bundle, spec, pid: sys.getpid() };
 }
 
 /** A keyring of the container's own, so that it sees none of the runtime's keys (keyrings(7)). */

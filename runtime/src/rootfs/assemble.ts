@@ -6,6 +6,7 @@
  *   2  the root lies on top of the old one                                      rootfs mounts
  *   3  the mount list in its order, control groups included                     mounts
  *   4  device nodes, /dev links, the terminal                                   linux.devices, process.terminal
+ *      hooks
  *   5  masked and read-only paths, the working directory                        linux.maskedPaths, readonlyPaths
  *   6  read-only tmpfs mounts and the read-only root                            root.readonly
  *   7  the old root goes                                                        enterRootfs
@@ -13,10 +14,13 @@
 import {
   AT_FDCWD,
   AT_RECURSIVE,
+  isErrno,
   MOUNT_ATTR_RDONLY,
   MS_PRIVATE,
   MS_SHARED,
   MS_UNBINDABLE,
+  O_DIRECTORY,
+  O_PATH,
   O_RDONLY,
 } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
@@ -49,6 +53,8 @@ export interface RootfsPlan {
   readonly readonlyPaths: readonly string[];
   readonly isReadonly: boolean;
   readonly noPivot: boolean;
+  /** Where hooks look for the root; undefined: on top of the old one, which is the same to the container. */
+  readonly attachAt: string | undefined;
 }
 
 export interface AssembledRootfs {
@@ -57,16 +63,22 @@ export interface AssembledRootfs {
   readonly console: Console | undefined;
 }
 
-/** Steps 1 to 6. Changes the working directory. The umask must be 0. */
-export function assembleRootfs(sys: Syscalls, plan: RootfsPlan, process: ProcessPlan): AssembledRootfs {
+/** Steps 1 to 6. Changes the working directory. The umask must be 0. `runHooks` is called after the fourth. */
+export function assembleRootfs(
+  sys: Syscalls,
+  plan: RootfsPlan,
+  process: ProcessPlan,
+  runHooks?: () => void,
+): AssembledRootfs {
   setBasePropagation(sys, plan.propagation);
-  const root = attachRoot(sys, plan.root);
+  const root = attachRoot(sys, plan);
   const late: LateReadonly = [];
   for (const mount of plan.mounts) {
     if (mount.type === 'cgroup' || mount.type === 'cgroup2') mountCgroup(sys, root, mount, plan.cgroup);
     else mountEntry(sys, root, mount, late);
   }
   const console = setUpDevices(sys, root, plan, process);
+  runHooks?.();
   protectPaths(sys, root, plan.readonlyPaths);
   maskPaths(sys, root, plan.maskedPaths);
   sys.close(makeDirectory(sys, root, process.cwd));
@@ -84,14 +96,28 @@ function setBasePropagation(sys: Syscalls, { type, recursive }: Propagation): vo
 }
 
 /** Attaches the mounts that make the root; returns a descriptor of it. */
-function attachRoot(sys: Syscalls, mounts: readonly PreparedMount[]): number {
+function attachRoot(sys: Syscalls, { root: mounts, attachAt }: RootfsPlan): number {
   let root = -1;
   for (const { fd, destination } of mounts) {
-    if (root < 0) attachOnRoot(sys, fd);
+    if (root < 0 && attachAt !== undefined) attachAtPath(sys, fd, attachAt);
+    else if (root < 0) attachOnRoot(sys, fd);
     else using(sys, makeDirectory(sys, root, destination), (target) => attach(sys, fd, target));
     if (destination === '/') root = fd;
   }
   return root;
+}
+
+/** On the directory of the host; where that is out of reach (a user namespace) or gone, on top of the old root. */
+function attachAtPath(sys: Syscalls, fd: number, path: string): void {
+  let target: number;
+  try {
+    target = sys.openat(AT_FDCWD, path, O_PATH | O_DIRECTORY);
+  } catch (err) {
+    if (!isErrno(err, 'ENOENT', 'EACCES', 'ENOTDIR')) throw err;
+    attachOnRoot(sys, fd);
+    return;
+  }
+  using(sys, target, () => attach(sys, fd, target));
 }
 
 function setUpDevices(sys: Syscalls, root: number, plan: RootfsPlan, process: ProcessPlan): Console | undefined {

@@ -1,11 +1,15 @@
 /** The parent's part of a root file system: what it opens and decides before the child exists. */
+import { posix } from 'node:path';
 import type { Cgroup, CgroupHierarchy } from '@gantry/cgroups';
+import { MS_PRIVATE, MS_SLAVE } from '@gantry/libc';
 import type { Spec } from '@gantry/oci';
 import type { Descriptors } from '../clean-up.ts';
 import type { CreateRequest } from '../container.ts';
+import { hasHooks } from '../hooks.ts';
 import type { RootfsPlan } from './assemble.ts';
 import type { CgroupView, V1Hierarchy } from './cgroup-mount.ts';
 import { rootPropagation } from './mount-options.ts';
+import type { Propagation } from './mount-options.ts';
 import { openRootfs, planMounts } from './sources.ts';
 import type { SourceCalls } from './sources.ts';
 
@@ -31,7 +35,18 @@ export function planRootfs(
     readonlyPaths: linux.readonlyPaths ?? [],
     isReadonly: spec.root?.readonly ?? false,
     noPivot: request.noPivot ?? false,
+    attachAt: hookedRoot(request, propagation),
   };
+}
+
+/**
+ * Hooks that run before the roots are exchanged find the container's root where the host has it. A mount there must not
+ * be seen by the host, nor by a parent mount that tells others.
+ */
+function hookedRoot({ spec, bundle, rootfs }: CreateRequest, { type, recursive }: Propagation): string | undefined {
+  if (!hasHooks(spec, 'prestart', 'createRuntime', 'createContainer')) return undefined;
+  if (!recursive || (type !== MS_SLAVE && type !== MS_PRIVATE)) return undefined;
+  return posix.resolve(bundle, rootfs.length === 0 ? (spec.root?.path ?? '') : 'rootfs');
 }
 
 function cgroupView(spec: Spec, { mode, unified, controllers }: CgroupHierarchy, cgroup: Cgroup): CgroupView {
