@@ -105,7 +105,8 @@ export interface Container {
   /** Changes limits; absent fields stay, device rules are not touched. */
   update(resources: LinuxResources): void;
   stats(): CgroupStats;
-  watchOom(): OomWatch;
+  /** Notice of kills for lack of memory beyond the first `seen`; by default those from now on. */
+  watchOom(seen?: number): OomWatch;
   /** After init was reaped: ends what is left in the control group and removes it. Can be repeated. */
   destroy(): void;
 }

@@ -69,8 +69,8 @@ export class LinuxContainer implements Container {
   stats(): CgroupStats {
     return this.cgroup.stats();
   }
-  watchOom(): OomWatch {
-    return this.cgroup.watchOom();
+  watchOom(seen?: number): OomWatch {
+    return this.cgroup.watchOom(seen);
   }
   destroy(): void {
     if (this.#destroyed) return;

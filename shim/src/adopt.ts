@@ -34,6 +34,7 @@ export function adopt(
   renameSync(socketPath, socket);
   // As far as it fits into the arguments that the process was started with; ps(1) shows it.
   process.title = `containerd-shim-gantry-v1 -namespace ${namespace} -id ${id} -bundle ${bundle}`;
+  if (debug) Error.stackTraceLimit = 10;
   const log = makeLog({ debug });
   const release = (): void => removeOwn(bundle, socket, log);
   shim.assign({ namespace, id, eventsPath: events === '' ? undefined : events, log, release });

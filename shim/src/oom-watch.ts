@@ -1,28 +1,36 @@
 /** Counts what the kernel kills in the container's cgroup for memory, as it happens. */
+import { messageOf } from '@gantry/errors';
 import { watchReadable } from '@gantry/libc';
+import type { OomWatch as KillNotice } from '@gantry/cgroups';
+import type { ShimLog } from './log.ts';
 
-/**
- * What a cgroup gives to watch (packages/cgroups): a descriptor (-1 without a memory controller), and how many kills
- * are new since the last look.
- */
+/** What a container tells of kills (packages/cgroups). */
 export interface OomSource {
-  readonly fd: number;
-  read(): number;
-  close(): void;
+  /** Kills since the cgroup was made. */
+  kills(): number;
+  /** Notice of the next ones; `seen` are known already. Its descriptor is -1 without a memory controller. */
+  watch(seen: number): KillNotice;
 }
+
+/** A container that ends sooner is only asked at its end: the kernel keeps count, and a watch costs more than a glance. */
+const firstLookMs = 50;
 
 export class OomWatch {
   readonly #source: OomSource;
   readonly #onKill: () => void;
-  readonly #unwatch: () => void;
+  readonly #log: ShimLog;
+  #begin: NodeJS.Timeout | undefined;
+  #notice: KillNotice | undefined;
+  #unwatch: (() => void) | undefined;
   #kills = 0;
   #closed = false;
 
-  /** Takes the source over. `onKill` is called once for each look that found kills. */
-  constructor(source: OomSource, onKill: () => void) {
+  /** Watches from now on. `onKill` is called once for each look that found kills. */
+  constructor(source: OomSource, onKill: () => void, log: ShimLog) {
     this.#source = source;
     this.#onKill = onKill;
-    this.#unwatch = source.fd < 0 ? () => undefined : watchReadable(source.fd, () => this.look());
+    this.#log = log;
+    this.#begin = setTimeout(() => this.#watch(), firstLookMs);
   }
 
   get kills(): number {
@@ -37,7 +45,7 @@ export class OomWatch {
     if (this.#closed) return;
     let fresh = 0;
     try {
-      fresh = this.#source.read();
+      fresh = this.#notice === undefined ? this.#source.kills() - this.#kills : this.#notice.read();
     } catch {
       this.close();
     }
@@ -49,7 +57,20 @@ export class OomWatch {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#unwatch();
-    this.#source.close();
+    clearTimeout(this.#begin);
+    this.#unwatch?.();
+    this.#notice?.close();
+  }
+
+  #watch(): void {
+    this.#begin = undefined;
+    try {
+      const notice = this.#source.watch(this.#kills);
+      this.#notice = notice;
+      if (notice.fd >= 0) this.#unwatch = watchReadable(notice.fd, () => this.look());
+    } catch (err) {
+      this.#log.warn('no out-of-memory watch', { error: messageOf(err) });
+    }
+    this.look();
   }
 }

@@ -9,7 +9,7 @@
  * - a create that fails leaves no process, no cgroup, no descriptor, and the shim may be asked again;
  * - events leave in the order create, start, (exec-added, exec-started,) exit, delete; init's exit comes after the exits
  *   of its execs; an init that is deleted before it was started has no exit event;
- * - the exit record is durable before Wait answers and before the exit is announced;
+ * - the exit record is written before Wait answers and before the exit is announced;
  * - no process is signalled by a pid that may have been given to another: a child's pid stays its own until it is
  *   reaped here, and what was reaped is not signalled.
  */
@@ -35,6 +35,7 @@ import type { TaskEvents } from './events/task-events.ts';
 import type { ShimLog } from './log.ts';
 import { createTimeoutMs, drainTimeoutMs, execExitsTimeoutMs, execTimeoutMs, killTimeoutMs } from './limits.ts';
 import { OomWatch } from './oom-watch.ts';
+import type { OomSource } from './oom-watch.ts';
 import { ExecProcess } from './process/exec-process.ts';
 import { writeExitRecord } from './process/exit-record.ts';
 import { InitProcess } from './process/init-process.ts';
@@ -110,7 +111,6 @@ export class Task {
       const created = task;
       expectation.claim(container.pid, (exit) => void created.#initReaped(exit));
       stdio.processBorn(container.console);
-      created.#watchOom();
     } catch (err) {
       if (task !== undefined) await task.#abandon();
       stdio.close();
@@ -138,6 +138,7 @@ export class Task {
   async start(): Promise<number> {
     return await this.init.queue.run(() => {
       this.init.start();
+      this.#oom = new OomWatch(this.#kills(), () => this.#parts.events.oom(), this.#parts.log);
       this.#parts.events.started(this.init.pid);
       return this.init.pid;
     });
@@ -329,13 +330,9 @@ export class Task {
     }
   }
 
-  #watchOom(): void {
-    try {
-      const source = this.init.container.watchOom();
-      if (source !== undefined) this.#oom = new OomWatch(source, () => this.#parts.events.oom());
-    } catch (err) {
-      this.#parts.log.warn('no out-of-memory watch', { container: this.id, error: messageOf(err) });
-    }
+  #kills(): OomSource {
+    const { container } = this.init;
+    return { kills: () => container.cgroup.oomKills(), watch: (seen) => container.watchOom(seen) };
   }
 
   /** A create that failed after init was made. */

@@ -219,11 +219,11 @@ export class CgroupV1 implements Cgroup {
     return directory === undefined ? 0 : oomKillsV1(directory, this.#sys);
   }
 
-  watchOom(): OomWatch {
+  watchOom(seen?: number): OomWatch {
     const directory = this.#directories.get('memory');
     if (directory === undefined) return noOomWatch;
     try {
-      return watchOomV1(this.#sys, directory);
+      return watchOomV1(this.#sys, directory, seen);
     } catch (err) {
       throw wrap(err, `watching control group ${this.path} for lack of memory`);
     }

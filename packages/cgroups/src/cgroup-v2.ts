@@ -201,9 +201,9 @@ export class CgroupV2 implements Cgroup {
     return oomKillsV2(this.#directory, this.#sys);
   }
 
-  watchOom(): OomWatch {
+  watchOom(seen?: number): OomWatch {
     try {
-      return watchOomV2(this.#sys, this.#directory);
+      return watchOomV2(this.#sys, this.#directory, seen);
     } catch (err) {
       throw wrap(err, `watching control group ${this.path} for lack of memory`);
     }

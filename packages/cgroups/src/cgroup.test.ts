@@ -111,7 +111,7 @@ t.test(
       });
     }
     group.create();
-    const child = run('sleep 30');
+    const child = run('exec sleep 30');
     group.addProcess(child.pid);
     t.same(group.pids(), [child.pid]);
     group.killAll(SIGKILL);

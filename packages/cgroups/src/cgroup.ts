@@ -71,7 +71,8 @@ export interface Cgroup {
   stats(): CgroupStats;
   /** Processes that the kernel has killed in this group for lack of memory since the group was made. */
   oomKills(): number;
-  watchOom(): OomWatch;
+  /** Notice of such kills beyond the first `seen`; by default those from now on. */
+  watchOom(seen?: number): OomWatch;
   /** Removes the group, the groups below it and the empty ancestors that `create` made. Gone already is success. */
   remove(timeoutMs: number): void;
   /** Controller name (`''` for the v2 tree) → absolute directory; `cgroupFromPaths` opens the same group again. */

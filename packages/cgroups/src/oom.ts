@@ -31,7 +31,7 @@ export function oomKillsV2(directory: string, sys: GroupFileCalls = linux): numb
  * Watches a v1 group through an eventfd registered in cgroup.event_control. It also becomes readable when the group is
  * removed; `read` then answers 0.
  */
-export function watchOomV1(sys: OomCalls, directory: string): OomWatch {
+export function watchOomV1(sys: OomCalls, directory: string, known?: number): OomWatch {
   const fd = sys.eventfd(0);
   try {
     const control = openSync(`${directory}/memory.oom_control`, 'r');
@@ -44,7 +44,7 @@ export function watchOomV1(sys: OomCalls, directory: string): OomWatch {
     sys.close(fd);
     throw err;
   }
-  let seen = oomKillsV1(directory);
+  let seen = known ?? oomKillsV1(directory);
   return watch(sys, fd, () => {
     const pauses = drain(sys, fd) ? settlePauses : 0;
     let kills = oomKillsV1(directory);
@@ -59,7 +59,7 @@ export function watchOomV1(sys: OomCalls, directory: string): OomWatch {
 }
 
 /** Watches a v2 group through inotify on memory.events. */
-export function watchOomV2(sys: OomCalls, directory: string): OomWatch {
+export function watchOomV2(sys: OomCalls, directory: string, known?: number): OomWatch {
   const fd = sys.inotifyInit();
   try {
     sys.inotifyAddWatch(fd, `${directory}/memory.events`, IN_MODIFY);
@@ -68,7 +68,7 @@ export function watchOomV2(sys: OomCalls, directory: string): OomWatch {
     if (isErrno(err, 'ENOENT')) return noOomWatch;
     throw err;
   }
-  let seen = oomKillsV2(directory);
+  let seen = known ?? oomKillsV2(directory);
   return watch(sys, fd, () => {
     drain(sys, fd);
     const fresh = Math.max(0, oomKillsV2(directory) - seen);

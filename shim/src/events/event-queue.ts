@@ -1,9 +1,12 @@
 /**
  * The events of one container on their way to the supervisor: kept in order, in memory, until acknowledged.
  *
- *   publish ─► [e1 e2 e3 …] ─► one call at a time ─► acknowledged ─► dropped
+ *   publish ─► [e1 e2 e3 …] ─► all at once, in order ─► acknowledged ─► dropped
  *                   ▲                   │ no connection, closed, deadline: keep, back off 50 ms → 1 s, connect anew
  *                   └───────────────────┘ refused for what it is: five attempts, then dropped with a line in the log
+ *
+ * What is no news to whoever asked for it (create, start) waits some milliseconds for company: the usual short-lived
+ * container wakes the supervisor once, with its exit.
  *
  * An exit that happens while the supervisor is away is therefore announced when it is back. The connection is opened
  * when there is something to send and closed when nothing was sent for a second: an idle shim holds no socket to the
@@ -18,6 +21,11 @@ export interface ShimEvent {
   readonly typeUrl: string;
   readonly value: Uint8Array;
   readonly timestampNs: bigint;
+}
+
+interface KeptEvent extends ShimEvent {
+  /** How often the supervisor said no to it. */
+  refusals: number;
 }
 
 /** A connection to the supervisor's event service. */
@@ -41,16 +49,19 @@ export interface EventQueueParts {
 /** How often an event is offered that the supervisor refuses although it can be reached. */
 const maxRefusals = 5;
 
+/** How long an event waits for others that can wait. */
+const gatherMs = 10;
+
 export class EventQueue {
   readonly #parts: EventQueueParts;
-  readonly #events: ShimEvent[] = [];
+  readonly #events: KeptEvent[] = [];
   readonly #idleWaiters = new Set<() => void>();
   #connection: EventConnection | undefined;
   #sending = false;
   #closed = false;
   #backOffMs: number;
-  #refusals = 0;
   #wake: (() => void) | undefined;
+  #gathering: NodeJS.Timeout | undefined;
   #idleTimer: NodeJS.Timeout | undefined;
 
   constructor(parts: EventQueueParts) {
@@ -68,11 +79,15 @@ export class EventQueue {
     return this.#events.at(-1)?.topic;
   }
 
-  /** Takes an event; it is sent after all that were taken before. Never throws, never blocks. */
-  publish(topic: string, typeUrl: string, value: Uint8Array): void {
+  /**
+   * Takes an event; it is sent after all that were taken before, at once or, with `canWait`, soon. Never throws, never
+   * blocks.
+   */
+  publish(topic: string, typeUrl: string, value: Uint8Array, { canWait = false } = {}): void {
     if (this.#closed) return;
-    this.#events.push({ topic, typeUrl, value, timestampNs: this.#parts.nowNs() });
-    if (!this.#sending) void this.#send();
+    this.#events.push({ topic, typeUrl, value, timestampNs: this.#parts.nowNs(), refusals: 0 });
+    if (canWait && !this.#sending) this.#gathering ??= setTimeout(() => this.#startSending(), gatherMs);
+    else this.#startSending();
   }
 
   /** The supervisor is known to be there (it called us): try now instead of after the back-off. */
@@ -84,6 +99,7 @@ export class EventQueue {
   /** True when everything was acknowledged within the time. */
   async flush(timeoutMs: number): Promise<boolean> {
     if (this.#events.length === 0) return true;
+    this.#startSending();
     this.nudge();
     return await new Promise<boolean>((resolve) => {
       const finish = (): void => {
@@ -99,43 +115,57 @@ export class EventQueue {
   /** Ends sending; what is left is dropped. */
   close(): void {
     this.#closed = true;
+    clearTimeout(this.#gathering);
     this.#wake?.();
     this.#dropConnection();
+  }
+
+  #startSending(): void {
+    clearTimeout(this.#gathering);
+    this.#gathering = undefined;
+    if (!this.#sending) void this.#send();
   }
 
   async #send(): Promise<void> {
     this.#sending = true;
     clearTimeout(this.#idleTimer);
-    while (!this.#closed) {
-      const event = this.#events[0];
-      if (event === undefined) break;
-      if (await this.#offer(event)) this.#events.shift();
-    }
+    while (!this.#closed && this.#events.length > 0) await this.#offerAll();
     this.#sending = false;
     for (const finish of this.#idleWaiters) finish();
     this.#idleTimer = setTimeout(() => this.#dropConnection(), this.#parts.idleMs ?? 1000);
     this.#idleTimer.unref();
   }
 
-  /** True when the event is done with. */
-  async #offer(event: ShimEvent): Promise<boolean> {
+  /** Offers everything there is, in order; what was taken is dropped. */
+  async #offerAll(): Promise<void> {
+    const offered = [...this.#events];
+    let calls: Promise<void>[];
     try {
       if (this.#connection === undefined || this.#connection.closed) this.#connection = await this.#parts.connect();
-      await this.#connection.forward(event);
-      this.#backOffMs = this.#parts.firstBackOffMs ?? 50;
-      this.#refusals = 0;
-      return true;
+      const connection = this.#connection;
+      calls = offered.map((event) => connection.forward(event));
     } catch (err) {
-      if (isAbsence(err)) this.#dropConnection();
-      else if (++this.#refusals >= maxRefusals) {
-        this.#parts.log.error('the supervisor refuses an event', { topic: event.topic, error: messageOf(err) });
-        this.#refusals = 0;
-        return true;
-      }
-      this.#parts.log.debug('event kept', { topic: event.topic, error: messageOf(err) });
-      await this.#backOff();
-      return false;
+      calls = [Promise.reject(err)];
     }
+    const answers = await Promise.allSettled(calls);
+    const kept = offered.filter((event, at) => {
+      const answer = answers[at] ?? answers[0];
+      return answer?.status === 'rejected' && !this.#isGivenUp(event, answer.reason);
+    });
+    this.#events.splice(0, offered.length, ...kept);
+    if (kept.length > 0) await this.#backOff();
+    else this.#backOffMs = this.#parts.firstBackOffMs ?? 50;
+  }
+
+  /** Whether an event that was not taken shall not be offered again. */
+  #isGivenUp(event: KeptEvent, err: unknown): boolean {
+    if (isAbsence(err)) this.#dropConnection();
+    else if (++event.refusals >= maxRefusals) {
+      this.#parts.log.error('the supervisor refuses an event', { topic: event.topic, error: messageOf(err) });
+      return true;
+    }
+    this.#parts.log.debug('event kept', { topic: event.topic, error: messageOf(err) });
+    return false;
   }
 
   async #backOff(): Promise<void> {

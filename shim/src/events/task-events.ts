@@ -18,6 +18,9 @@ export interface CreateFacts {
   readonly pid: number;
 }
 
+/** The supervisor has asked for it and gets the answer. */
+const known = { canWait: true };
+
 export class TaskEvents {
   readonly #queue: EventQueue;
   readonly #containerId: string;
@@ -30,19 +33,19 @@ export class TaskEvents {
   created(facts: CreateFacts): void {
     const { bundle, pid, stdin, stdout, stderr, terminal } = facts;
     const io = events.TaskIO.create({ stdin, stdout, stderr, terminal });
-    this.#publish('/tasks/create', events.TaskCreate, { bundle, rootfs: [...facts.rootfs], io, pid });
+    this.#publish('/tasks/create', events.TaskCreate, { bundle, rootfs: [...facts.rootfs], io, pid }, known);
   }
 
   started(pid: number): void {
-    this.#publish('/tasks/start', events.TaskStart, { pid });
+    this.#publish('/tasks/start', events.TaskStart, { pid }, known);
   }
 
   execAdded(execId: string): void {
-    this.#publish('/tasks/exec-added', events.TaskExecAdded, { execId });
+    this.#publish('/tasks/exec-added', events.TaskExecAdded, { execId }, known);
   }
 
   execStarted(execId: string, pid: number): void {
-    this.#publish('/tasks/exec-started', events.TaskExecStarted, { execId, pid });
+    this.#publish('/tasks/exec-started', events.TaskExecStarted, { execId, pid }, known);
   }
 
   /** `id` is the container's for init, the exec's otherwise. */
@@ -69,8 +72,13 @@ export class TaskEvents {
     if (this.#queue.lastTopic !== '/tasks/oom') this.#publish('/tasks/oom', events.TaskOOM, {});
   }
 
-  #publish<T extends { containerId: string }>(topic: string, type: MessageType<T>, fields: Partial<T>): void {
+  #publish<T extends { containerId: string }>(
+    topic: string,
+    type: MessageType<T>,
+    fields: Partial<T>,
+    manner = {},
+  ): void {
     const message = Object.assign(type.create(), fields, { containerId: this.#containerId });
-    this.#queue.publish(topic, type.typeName, type.encode(message));
+    this.#queue.publish(topic, type.typeName, type.encode(message), manner);
   }
 }

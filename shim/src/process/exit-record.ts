@@ -1,8 +1,8 @@
 /**
- * `bundle/exit.json`: how init ended. Written whole (temporary file, fsync, rename, fsync of the directory) before
- * anybody is told, so that whoever reads the bundle after the shim has died knows it too.
+ * `bundle/exit.json`: how init ended. Written whole (temporary file, rename) before anybody is told, so that whoever reads
+ * the bundle after the shim has died knows it too. Not for after a power cut: no bundle outlives the machine's run.
  */
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { timestampFromNs, timestampFromRfc3339, timestampToNs, timestampToRfc3339 } from '@gantry/api/shim';
 
@@ -16,7 +16,7 @@ export interface ExitRecord {
 
 const fileName = 'exit.json';
 
-/** Durable when it returns. Throws Node's file system errors. */
+/** Throws Node's file system errors. */
 export function writeExitRecord(bundle: string, record: ExitRecord): void {
   const text = JSON.stringify({
     pid: record.pid,
@@ -25,20 +25,8 @@ export function writeExitRecord(bundle: string, record: ExitRecord): void {
     oomKilled: record.oomKilled,
   });
   const temporary = join(bundle, `.${fileName}.new`);
-  const fd = openSync(temporary, 'w', 0o600);
-  try {
-    writeFileSync(fd, `${text}\n`);
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
+  writeFileSync(temporary, `${text}\n`, { mode: 0o600 });
   renameSync(temporary, join(bundle, fileName));
-  const directory = openSync(bundle, 'r');
-  try {
-    fsyncSync(directory);
-  } finally {
-    closeSync(directory);
-  }
 }
 
 /** undefined when there is none, or when what is there is not a record. */

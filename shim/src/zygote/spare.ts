@@ -38,6 +38,8 @@ export function becomeOwnProcess(
 /** Never returns to the zygote's code: the process ends with the shim, without Node's own end, which is not fork-safe. */
 export function liveAsSpare(request: ForkRequest, inheritance: Inheritance): void {
   becomeOwnProcess(linux, inheritance);
+  // Errors are part of the usual course, say what failed on what, and are nobody's to debug here.
+  Error.stackTraceLimit = 0;
   process.title = `containerd-shim-gantry-v1 -spare ${request.socket}`;
   let announced = false;
   const announce = (): void => {

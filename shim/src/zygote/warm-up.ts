@@ -174,7 +174,7 @@ function playedContainer(): Container {
     id: 'warm-up',
     pid: initPid,
     startTime: 1n,
-    cgroup: { killAll: nothing } as unknown as Cgroup,
+    cgroup: { killAll: nothing, oomKills: () => 0 } as unknown as Cgroup,
     spec: parseSpec(spec),
     console: undefined,
     hasPrivatePidNamespace: true,
