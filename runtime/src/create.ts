@@ -1,5 +1,5 @@
 /** Create: from a bundle to a container whose init waits to be started. Parent's side; the child's is init/init.ts. */
-import { failedPrecondition, internal, wrap } from '@gantry/errors';
+import { failedPrecondition, internal } from '@gantry/errors';
 import { openCgroup } from '@gantry/cgroups';
 import type { Cgroup, CgroupHierarchy } from '@gantry/cgroups';
 import { eventLoopDescriptors, WNOHANG } from '@gantry/libc';
@@ -11,7 +11,7 @@ import type { Container, CreateRequest } from './container.ts';
 import { LinuxContainer } from './linux-container.ts';
 import { Deadline, openChannel, ParentChannel } from './handshake.ts';
 import { hostCgroups } from './host-cgroups.ts';
-import { hiddenClone } from './hidden-clone.ts';
+import { birthError, hiddenClone } from './hidden-clone.ts';
 import { hasHooks, runHooks } from './hooks.ts';
 import type { HookSubject } from './hooks.ts';
 import { poststopOf, runPoststop } from './poststop.ts';
@@ -216,6 +216,6 @@ function clone(sys: Syscalls, plan: NamespacePlan, cgroupFd: number | undefined)
     if (plan.pid === undefined || plan.needsIntermediate) return make();
     return cloneInPidNamespace(sys, plan.pid.fd, make);
   } catch (err) {
-    throw wrap(err, 'unable to start container process');
+    throw birthError(err);
   }
 }

@@ -2,14 +2,14 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { ownCgroupPaths } from '@gantry/cgroups';
-import { failedPrecondition, wrap } from '@gantry/errors';
+import { failedPrecondition } from '@gantry/errors';
 import { CLONE_NEWPID, CLONE_NEWUSER, eventLoopDescriptors, isErrno, POLLIN } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
 import { Child } from './child.ts';
 import { CleanUp, Descriptors } from './clean-up.ts';
 import type { ExecRequest, ExecutedProcess } from './container.ts';
 import { Deadline, openChannel, ParentChannel } from './handshake.ts';
-import { hiddenClone } from './hidden-clone.ts';
+import { birthError, hiddenClone } from './hidden-clone.ts';
 import { hostCgroups } from './host-cgroups.ts';
 import { completeSetUp } from './set-up.ts';
 import { runExec } from './init/exec.ts';
@@ -117,7 +117,7 @@ function cloneInto(sys: Syscalls, parts: ContainerParts, plan: ExecPlan, cgroupF
   } catch (err) {
     // The kernel's answer for a pid namespace whose init has ended.
     if (isErrno(err, 'ENOMEM', 'ESRCH')) throw failedPrecondition('cannot exec in a stopped container');
-    throw wrap(err, 'unable to start container process');
+    throw birthError(err);
   }
   if (pid === 0) return runExec(sys, { ...plan, unifiedDone: cgroupFd !== undefined });
   return pid;

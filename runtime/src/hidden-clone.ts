@@ -6,7 +6,9 @@
  * /proc/PID/{exe,fd,mem,…} to all without CAP_SYS_PTRACE on the host (CVE-2016-9962, CVE-2019-5736). execve of the
  * user's program ends that state.
  */
-import { PR_GET_DUMPABLE, PR_SET_DUMPABLE } from '@gantry/libc';
+import { wrap } from '@gantry/errors';
+import type { GantryError } from '@gantry/errors';
+import { isErrno, PR_GET_DUMPABLE, PR_SET_DUMPABLE } from '@gantry/libc';
 import type { ProcessCalls } from '@gantry/libc';
 
 /** clone(2) with the child non-dumpable; the calling process is as before. Returns 0 in the child. */
@@ -21,4 +23,10 @@ export function hiddenClone(sys: Pick<ProcessCalls, 'clone' | 'prctl'>, flags: n
     // 2 ("readable by root only") can be inherited but not be set.
     if (pid !== 0 && before === 1) sys.prctl(PR_SET_DUMPABLE, 1n);
   }
+}
+
+/** What is said of a process that could not be made; resource exhausted when there was no room for it. */
+export function birthError(err: unknown): GantryError {
+  const code = isErrno(err, 'EAGAIN', 'ENOMEM') ? 'resource exhausted' : 'unknown';
+  return wrap(err, 'unable to start container process', code);
 }

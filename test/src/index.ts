@@ -9,3 +9,4 @@ export * from './harness/rpc.ts';
 export * from './harness/box.ts';
 export * from './harness/oci-runtime.ts';
 export * from './harness/api-box.ts';
+export * from './harness/pids-group.ts';

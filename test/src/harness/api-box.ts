@@ -33,8 +33,8 @@ export interface Outcome {
 export interface ApiBoxOptions {
   /** gantryd's configuration file. */
   readonly config?: string;
-  /** The node program that runs gantryd; this one's if not given. */
-  readonly node?: string;
+  /** What runs gantryd: a node program, and what is before it; this process's if not given. */
+  readonly runner?: readonly string[];
 }
 
 const specUrl = 'types.containerd.io/opencontainers/runtime-spec/1/Spec';
@@ -44,13 +44,12 @@ export class ApiBox {
   readonly dir = scratchDirectory();
   readonly namespace = scratchNamespace();
   readonly daemon: DaemonProcess & { root: string; state: string };
-  readonly #before = hostState();
   #rpc: Rpc | undefined;
 
-  constructor({ config = '', node }: ApiBoxOptions = {}) {
+  constructor({ config = '', runner }: ApiBoxOptions = {}) {
     const configFile = path.join(this.dir, 'config.toml');
     writeFileSync(configFile, config);
-    this.daemon = gantryd(this.dir, ['--config', configFile], undefined, node);
+    this.daemon = gantryd(this.dir, ['--config', configFile], undefined, runner);
     const rootfs = path.join(this.dir, 'rootfs');
     for (const name of ['bin', 'proc', 'dev']) mkdirSync(path.join(rootfs, name), { recursive: true });
     writeFileSync(path.join(rootfs, 'bin/busybox'), busyboxBinary(), { mode: 0o755 });
@@ -126,10 +125,12 @@ export class ApiBox {
     const it = { containerId: id, execId };
     const { DeleteProcessRequest, ExecProcessRequest, StartRequest, TasksService, WaitRequest } = tasks;
     await this.#call(TasksService, 'exec', ExecProcessRequest.create({ ...it, spec }));
-    await this.#call(TasksService, 'start', StartRequest.create(it));
-    const ended = (await this.#call(TasksService, 'wait', WaitRequest.create(it))) as { exitStatus: number };
-    await this.#call(TasksService, 'deleteProcess', DeleteProcessRequest.create(it));
-    return ended.exitStatus;
+    try {
+      await this.#call(TasksService, 'start', StartRequest.create(it));
+      return ((await this.#call(TasksService, 'wait', WaitRequest.create(it))) as { exitStatus: number }).exitStatus;
+    } finally {
+      await this.#call(TasksService, 'deleteProcess', DeleteProcessRequest.create(it));
+    }
   }
 
   async kill(id: string): Promise<void> {
@@ -211,17 +212,26 @@ export class ApiBox {
 
   /** Stops gantryd and checks that nothing is left on the host. */
   async end(test: Pick<typeof t, 'same'>): Promise<void> {
-    const left = await until('nothing to remain', async () => (await this.remains()).length === 0).then(
-      () => [],
-      () => this.remains(),
-    );
-    test.same(left, [], 'nothing is left in gantryd');
+    const isEmpty = async (): Promise<boolean> => (await this.remains()).length === 0;
+    await until('nothing to remain', isEmpty).catch(() => undefined);
+    test.same(await this.remains(), [], 'nothing is left in gantryd');
+    await this.#takeDown();
     this.#rpc?.close();
     await this.daemon.stop();
-    const gone = (): boolean => leaks(this.#before, [this.dir, this.namespace]).length === 0;
-    await until('nothing to be left', gone).catch(() => undefined);
-    test.same(leaks(this.#before, [this.dir, this.namespace]), [], 'nothing is left on the host');
+    // No client's command was run: what comes and goes in the clients' directories is somebody else's.
+    const left = (): string[] => leaks(hostState(), [this.dir, this.namespace]);
+    await until('nothing to be left', () => left().length === 0).catch(() => undefined);
+    test.same(left(), [], 'nothing is left on the host');
     removeScratch(this.dir);
+  }
+
+  /** After a failure: ends every task there is. */
+  async #takeDown(): Promise<void> {
+    for (const id of (await this.tasks()).keys()) {
+      await outcome(this.kill(id));
+      await outcome(this.wait(id));
+      await outcome(this.deleteTask(id));
+    }
   }
 
   #call(...[service, method, request, options]: Parameters<Rpc['call']>): Promise<unknown> {

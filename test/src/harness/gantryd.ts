@@ -122,17 +122,17 @@ export class DaemonProcess implements Daemon {
   }
 }
 
-/** A gantryd below `dir`, of this checkout unless `bin` is another's, run by `node`; not started yet. */
+/** A gantryd below `dir`, of this checkout unless `bin` is another's, run by the words of `runner`; not started yet. */
 export function gantryd(
   dir: string,
   extraArgs: readonly string[] = [],
   bin = path.join(checkout, 'packages/supervisor/bin/gantryd.js'),
-  node = process.execPath,
+  runner: readonly string[] = [process.execPath],
 ): DaemonProcess & { root: string; state: string } {
   const root = path.join(dir, 'root');
   const state = path.join(dir, 'state');
   const address = path.join(dir, 'g.sock');
-  const command = [node, bin, '--root', root, '--state', state, '--address', address, ...extraArgs];
+  const command = [...runner, bin, '--root', root, '--state', state, '--address', address, ...extraArgs];
   mkdirSync(dir, { recursive: true });
   return Object.assign(new DaemonProcess('gantryd', address, command, path.join(dir, 'gantryd.log')), { root, state });
 }
