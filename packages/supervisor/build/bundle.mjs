@@ -10,6 +10,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { makeCodeCache } from './code-cache.mjs';
+import { standingIn } from './stand-ins.mjs';
 
 const room = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 const dist = path.join(room, 'dist');
@@ -28,44 +29,6 @@ const ownUrls = {
   },
 };
 
-/**
- * Modules that stand in for others:
- * - lmdb's search for its binary reads packages and starts by finding out which C library there is; a glibc one of this
- *   Node version is nearly always right, and where it is not, the search is made after all;
- * - lmdb loads msgpackr for values that are no bytes; ours are, so it is loaded when somebody asks for an encoder.
- */
-const standIns = {
-  'node-gyp-build-optional-packages': `
-    export default function load() {
-      const { platform, arch, versions } = process;
-      for (const kind of ['abi' + versions.modules, 'napi']) {
-        try {
-          return require('@lmdb/lmdb-' + platform + '-' + arch + '/node.' + kind + '.glibc.node');
-        } catch {}
-      }
-      return __external('node-gyp-build-optional-packages')(require('node:path').resolve(__external.resolve('lmdb'), '../..'));
-    }`,
-  msgpackr: `
-    export class Encoder {
-      constructor(...args) {
-        return new (__external('msgpackr').Encoder)(...args);
-      }
-    }`,
-};
-
-const standingIn = {
-  name: 'stand-ins',
-  setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^[a-z-]+$/ }, ({ path: name }) =>
-      name in standIns ? { path: name, namespace: 'stand-in' } : undefined,
-    );
-    onLoad({ filter: /.*/, namespace: 'stand-in' }, ({ path: name }) => ({
-      contents: standIns[name],
-      resolveDir: room,
-    }));
-  },
-};
-
 const { outputFiles, metafile } = await build({
   absWorkingDir: dist,
   entryPoints: ['main.js'],
@@ -79,8 +42,10 @@ const { outputFiles, metafile } = await build({
   conditions: ['node', 'import'], // lmdb's ES modules rather than its bundle of them
   charset: 'ascii', // V8 keeps one byte a character then
   legalComments: 'none',
+  minifyWhitespace: true, // V8 keeps the text; names stay, and lines that a stack trace can point at
+  lineLimit: 160,
   logLevel: 'warning',
-  plugins: [ownUrls, standingIn],
+  plugins: [ownUrls, standingIn(room)],
   banner: {
     js: `const __external = require;
 const __urlOf = (file) => require('node:url').pathToFileURL(require('node:path').join(__dirname, file)).href;`,
