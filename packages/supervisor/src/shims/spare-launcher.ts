@@ -57,6 +57,7 @@ export class SpareLauncher implements ShimLauncher {
   #births = 0;
   #named = 0;
   #refill: NodeJS.Timeout | undefined;
+  #misses = false;
   #closed = false;
 
   constructor(options: SpareLauncherOptions) {
@@ -132,8 +133,11 @@ export class SpareLauncher implements ShimLauncher {
   }
 
   #fill(): void {
-    const missing = this.#options.spares + this.#waiters.length - this.#spares.length - this.#births;
-    for (let i = Math.min(missing, maxBirths - this.#births); i > 0; i -= 1) void this.#bear();
+    for (let i = Math.min(this.#missing(), maxBirths - this.#births); i > 0; i -= 1) void this.#bear();
+  }
+
+  #missing(): number {
+    return this.#options.spares + this.#waiters.length - this.#spares.length - this.#births;
   }
 
   #bearForWaiters(): void {
@@ -143,20 +147,30 @@ export class SpareLauncher implements ShimLauncher {
   /** Never rejects: the outcome goes to whoever waits, or into the pool. */
   async #bear(): Promise<void> {
     this.#births += 1;
-    try {
-      const spare = await this.#newSpare();
-      this.#births -= 1;
-      this.#welcome(spare);
-    } catch (err) {
-      this.#births -= 1;
-      const waiter = this.#waiters.shift();
-      if (waiter !== undefined) waiter.reject(err);
-      else if (!this.#closed) {
-        this.#options.log.warn({ err: messageOf(err) }, 'no spare shim can be had; trying again');
-        this.#refillLater(retryDelayMs);
-      }
+    let err: unknown;
+    const spare = await this.#newSpare().catch((reason: unknown) => {
+      err = reason;
+      return undefined;
+    });
+    this.#births -= 1;
+    if (spare !== undefined) this.#welcome(spare);
+    else this.#miss(err);
+    if (this.#waiters.length > 0) this.#bearForWaiters();
+    // After a burst the pool is empty, and the timer that was to fill it has found everybody busy.
+    else if (spare !== undefined && this.#missing() > 0) this.#refillLater(refillDelayMs);
+  }
+
+  /** A birth failed. What keeps failing is said once. */
+  #miss(err: unknown): void {
+    this.#refillLater(retryDelayMs);
+    const waiter = this.#waiters.shift();
+    if (waiter !== undefined) {
+      waiter.reject(err);
+      return;
     }
-    this.#bearForWaiters();
+    if (this.#misses || this.#closed) return;
+    this.#misses = true;
+    this.#options.log.warn({ err: messageOf(err) }, 'no spare shim can be had; trying again');
   }
 
   async #newSpare(): Promise<Spare> {
@@ -173,6 +187,7 @@ export class SpareLauncher implements ShimLauncher {
   }
 
   #welcome(spare: Spare): void {
+    this.#misses = false;
     if (this.#closed) {
       spare.connection.close();
       return;

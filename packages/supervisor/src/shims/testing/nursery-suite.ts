@@ -199,6 +199,23 @@ function pool(test: Declare): void {
   );
 
   test(
+    'the pool is full again after more launches at once than it is made for',
+    async (t, place) => {
+      place.launcher.start();
+      const launches = Array.from({ length: 12 }, (_, at) => LaunchedContainer.create(place, `c${at}`));
+      const containers = await Promise.all(launches);
+      await until('two spares', () => spares(place) === 2);
+      for (const container of containers) {
+        await container.kill(SIGKILL);
+        await container.wait();
+        await container.remove();
+      }
+      t.equal(spares(place), 2);
+    },
+    { spares: 2 },
+  );
+
+  test(
     'a spare that dies in the pool is replaced, and never given to anybody',
     async (t, place) => {
       place.launcher.start();
