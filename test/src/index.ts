@@ -10,3 +10,4 @@ export * from './harness/box.ts';
 export * from './harness/oci-runtime.ts';
 export * from './harness/api-box.ts';
 export * from './harness/pids-group.ts';
+export * from './harness/node-binary.ts';
