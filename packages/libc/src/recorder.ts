@@ -104,6 +104,7 @@ const defaults: Defaults = {
   setsid: () => FIRST_PID - 1,
   setpgid: nothing,
   resetSignals: nothing,
+  resetInheritedSignals: nothing,
   ignoreSignal: nothing,
   prctl: zero,
   umask: () => 0o022,

@@ -126,6 +126,11 @@ export interface ProcessCalls {
   setpgid(pid: number, pgid: number): void;
   /** Resets every signal's disposition to the default and unblocks all: what a container's process starts with. */
   resetSignals(): void;
+  /**
+   * Resets the real-time signals that whoever started this process ignored (make does so with 32 and 33, as glibc's
+   * posix_spawn leaves them). The others Node resets itself.
+   */
+  resetInheritedSignals(): void;
   /** Ignores (true) or resets to default (false) one signal. */
   ignoreSignal(signal: number, ignore: boolean): void;
   prctl(option: number, arg2?: bigint, arg3?: bigint, arg4?: bigint, arg5?: bigint): number;

@@ -16,6 +16,7 @@ export async function daemon(given: ShimArguments, argv: readonly string[]): Pro
   if (given.namespace === '') throw invalidArgument('flag -namespace is missing');
   if (given.id === '') throw invalidArgument('flag -id is missing');
   const log = lineLog({ debug: given.debug });
+  linux.resetInheritedSignals();
   lowerOomPriority(log);
   return await runShim({
     namespace: given.namespace,

@@ -12,6 +12,7 @@ import { announceOnStdout } from './announce.ts';
 /** Resolves with the exit code. */
 export async function spare(given: ShimArguments): Promise<number> {
   if (given.socket === '') throw invalidArgument('flag -socket is missing');
+  linux.resetInheritedSignals();
   lowerOomPriority(lineLog({ debug: given.debug }));
   return await runSpare({
     version,

@@ -18,6 +18,7 @@ const [, , scratch = ''] = process.argv;
 
 async function prepare(): Promise<void> {
   dieWithSupervisor();
+  linux.resetInheritedSignals();
   lowerOomPriority(lineLog({ debug: false }));
   preload();
   await warmUpShim(scratch);

@@ -107,6 +107,12 @@ export class Pair {
     return { stock, ours };
   }
 
+  /** Has both collect their garbage, which they do by themselves at a moment of their own choosing. */
+  async collectGarbage(): Promise<void> {
+    await this.both(['leases', 'create', '--id', 'passing']);
+    await this.both(['leases', 'rm', '--sync', 'passing']);
+  }
+
   /** Stops both; what gantry left on the host, one line each. */
   async stop(): Promise<string[]> {
     await Promise.all([this.stock.daemon.stop(), this.ours.daemon.stop()]);

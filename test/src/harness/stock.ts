@@ -19,6 +19,9 @@ export function stockContainerd(dir: string): DaemonProcess {
       `  address = "${address}"`,
       '[plugins."io.containerd.internal.v1.opt"]',
       `  path = "${path.join(dir, 'opt')}"`,
+      // Garbage goes after deletions, as with us, and not whenever so many calls have been made.
+      '[plugins."io.containerd.gc.v1.scheduler"]',
+      '  mutation_threshold = 1000000',
       '',
     ].join('\n'),
   );

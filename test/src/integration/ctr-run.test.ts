@@ -96,6 +96,7 @@ t.test('ctr run gives the same container', { skip, timeout: 300_000 }, async (t)
     await same(['run', '--rm', imageName, 'bad id!', 'true']);
     await same(shell('true', '--cwd', '/etc/passwd'), { normalize: reason });
     await same(['containers', 'ls']);
+    await pair.collectGarbage();
     await same(['snapshots', 'ls']);
     await same(['tasks', 'ls']);
   });

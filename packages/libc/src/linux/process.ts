@@ -93,6 +93,9 @@ onPreload(() => void knownIgnored());
 /** In a child made by `clone`: the kernel has set every handled signal back to its default. */
 let handlersAreCleared = false;
 
+/** The kernel's SIGRTMIN; glibc keeps the first two for itself (signal(7)). */
+const FIRST_REALTIME_SIGNAL = 32;
+
 let hasForked = false;
 
 /**
@@ -143,6 +146,7 @@ export const processCalls: Pick<
   | 'setsid'
   | 'setpgid'
   | 'resetSignals'
+  | 'resetInheritedSignals'
   | 'ignoreSignal'
 > = {
   getpid: () => c.getpid(),
@@ -217,6 +221,13 @@ export const processCalls: Pick<
     }
     knownIgnored().clear();
     check(c.sigprocmask(NR.rt_sigprocmask, SIG_SETMASK, emptySignalSet, null, SIGSET_BYTES), 'rt_sigprocmask', '');
+  },
+
+  resetInheritedSignals() {
+    for (const signal of [...knownIgnored()].filter((known) => known >= FIRST_REALTIME_SIGNAL)) {
+      setAction(signal, defaultAction);
+      knownIgnored().delete(signal);
+    }
   },
 
   ignoreSignal(signal, ignore) {

@@ -6,6 +6,7 @@ import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { Test } from 'tap';
+import { linux } from '@gantry/libc';
 import { ShimConnection } from '../connection.ts';
 import type { ProcessIdentity } from '../process-identity.ts';
 import { LaunchedContainer } from './launched-container.ts';
@@ -23,6 +24,7 @@ const SIGPIPE = 13;
 const SIGTERM = 15;
 const SIGCHLD = 17;
 const SIGXFSZ = 25;
+const SIGRTMIN = 34;
 /** The thread library's, for setuid in all threads. */
 const SIGSETXID = 33;
 
@@ -36,6 +38,9 @@ export function inheritanceSuite(
   { forked, ...common }: Partial<PlaceOptions> & { readonly forked: boolean },
 ): void {
   const test = declarer(suite, make, common);
+  // What starts gantryd may have left such a signal ignored (make does), and Node does not reset it.
+  linux.ignoreSignal(SIGRTMIN, true);
+  suite.teardown(() => linux.ignoreSignal(SIGRTMIN, false));
 
   test('a spare has a loop, a socket, and nothing of anybody else', async (t, place) => {
     const [socket, otherSocket] = [place.freshSocket(), place.freshSocket()];
