@@ -17,6 +17,7 @@ build: setup ## compiles everything (TypeScript only, nothing native)
 	@$(BIN)/tsc -b
 	@node packages/supervisor/build/bundle.mjs
 	@node runtime/build/bundle.mjs --if-needed
+	@node shim/build/bundle.mjs --if-needed
 
 run: build ## shows a container's whole life on a gantryd of its own
 	@node test/dist/demo.js

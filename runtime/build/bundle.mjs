@@ -2,40 +2,27 @@
 // Makes dist/bundle: the command line as two files, and V8's code for them under the flags that they are run with.
 // Without it the program runs from its modules, more slowly. `--if-needed`: only when something was compiled since.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
+import { bundleParts, isOlder } from '../../scripts/bundle-parts.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const room = path.resolve(here, '..');
 const out = path.join(room, 'dist/bundle');
-const compiled = ['runtime', 'packages/libc', 'packages/cgroups', 'packages/oci', 'packages/errors'];
+const compiled = ['runtime', 'packages/libc', 'packages/cgroups', 'packages/oci', 'packages/errors'].map((name) =>
+  path.join(room, '..', name),
+);
 const last = path.join(out, 'program.cjs.sealed');
 
-const timeOf = (name) => statSync(name, { throwIfNoEntry: false })?.mtimeMs ?? 0;
-const newest = Math.max(...compiled.map((name) => timeOf(path.join(room, '..', name, 'dist/.tsbuildinfo'))));
-if (!process.argv.includes('--if-needed') || timeOf(last) < newest) await make();
+if (!process.argv.includes('--if-needed') || isOlder(last, compiled)) await make();
 
 async function make() {
-  rmSync(out, { recursive: true, force: true });
-  await build({
-    entryPoints: ['main', 'program'].map((part) => path.join(room, `dist/cli/${part}.js`)),
-    outdir: out,
-    outExtension: { '.js': '.cjs' },
-    bundle: true,
-    platform: 'node',
-    format: 'cjs',
-    target: 'node20',
-    minifyWhitespace: true,
-    // Evaluated as a script, which has nobody to ask for modules.
-    supported: { 'dynamic-import': false },
-    external: ['koffi'],
-    define: { 'import.meta.url': '__moduleUrl' },
-    banner: { js: "const __moduleUrl = require('node:url').pathToFileURL(__filename).href;" },
-    logLevel: 'warning',
-  });
+  await bundleParts(
+    Object.fromEntries(['main', 'program'].map((part) => [part, path.join(room, `dist/cli/${part}.js`)])),
+    out,
+  );
   const scratch = mkdtempSync(path.join(tmpdir(), 'gantry-code-'));
   try {
     const { starterSpec } = await import('../dist/cli/starter-spec.js');

@@ -1,2 +1,3 @@
 #!/usr/bin/env node
-import '../dist/zygote/main.js';
+'use strict';
+require('./load.cjs').load('zygote.cjs', 'zygote/main.js');

@@ -5,6 +5,7 @@ export { errnoDescription, errnoName, errnoNumber } from './errno.ts';
 export * from './event-loop.ts';
 export * from './inherited-loops.ts';
 export { heapSweep } from './heap-sweep.ts';
+export { settleMalloc } from './malloc.ts';
 export * from './linux.ts';
 export { addressOf, preload } from './native.ts';
 export * from './process-stat.ts';

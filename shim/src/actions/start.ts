@@ -16,7 +16,6 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { closeSync, constants, mkdirSync, openSync, realpathSync, renameSync, writeFileSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { deadlineExceeded, internal, invalidArgument, messageOf } from '@gantry/errors';
 import { linux, openSealedExecutable } from '@gantry/libc';
 import type { ShimArguments } from '../arguments.ts';
@@ -48,7 +47,7 @@ export async function start(given: ShimArguments): Promise<number> {
 }
 
 function launch(given: ShimArguments, bundle: string, socket: string): ChildProcess {
-  const main = fileURLToPath(new URL('../main.js', import.meta.url));
+  const program = process.argv[1] ?? '';
   const flags = ['-namespace', given.namespace, '-id', given.id, '-address', given.address];
   const { O_RDWR, O_APPEND, O_CREAT, O_NONBLOCK } = constants;
   const log = openSync(join(bundle, 'log'), O_RDWR | O_APPEND | O_CREAT | O_NONBLOCK, 0o600);
@@ -56,7 +55,7 @@ function launch(given: ShimArguments, bundle: string, socket: string): ChildProc
   try {
     return spawn(
       sealed === undefined ? process.execPath : `/proc/self/fd/${sealed}`,
-      [...forkingFlags, main, ...flags, '-bundle', bundle, '-socket', socket, ...(given.debug ? ['-debug'] : [])],
+      [...forkingFlags, program, ...flags, '-bundle', bundle, '-socket', socket, ...(given.debug ? ['-debug'] : [])],
       { cwd: bundle, detached: true, stdio: ['ignore', 'pipe', log] },
     );
   } finally {

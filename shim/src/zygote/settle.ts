@@ -1,6 +1,7 @@
-/** Brings the heap into the state that children shall share: what was needed once is gone, what stays lies still. */
+/** Brings the heaps into the state that children shall share: what was needed once is gone, what stays lies still. */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { settleMalloc } from '@gantry/libc';
 
 let collect: (() => void) | undefined;
 
@@ -15,4 +16,5 @@ export function collectGarbage(): void {
 
 export function settle(): void {
   for (let round = 0; round < 3; round++) collectGarbage();
+  settleMalloc();
 }

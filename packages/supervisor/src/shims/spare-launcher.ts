@@ -118,6 +118,7 @@ export class SpareLauncher implements ShimLauncher {
     this.#refillLater(refillDelayMs);
     for (let spare = this.#spares.shift(); spare !== undefined; spare = this.#spares.shift()) {
       if (!spare.connection.closed) return Promise.resolve(spare);
+      removeSocket(spare);
     }
     return new Promise((resolve, reject) => {
       this.#waiters.push({ resolve, reject });
@@ -176,12 +177,13 @@ export class SpareLauncher implements ShimLauncher {
   async #newSpare(): Promise<Spare> {
     const { nursery, socketDir, timeouts } = this.#options;
     const socketPath = path.join(socketDir, `${globalThis.process.pid}-${(this.#named += 1)}`);
-    const process = await nursery.bear(socketPath);
+    let process: ProcessIdentity | undefined;
     try {
+      process = await nursery.bear(socketPath);
       return { process, socketPath, connection: await ShimConnection.connect(socketPath, timeouts.shimLoadMs) };
     } catch (err) {
-      killProcess(process);
-      removeSocket({ socketPath });
+      if (process !== undefined) killProcess(process);
+      removeSocket({ socketPath }); // it may have listened and died before it said so
       throw err;
     }
   }
