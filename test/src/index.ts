@@ -9,5 +9,6 @@ export * from './harness/rpc.ts';
 export * from './harness/box.ts';
 export * from './harness/oci-runtime.ts';
 export * from './harness/api-box.ts';
+export * from './harness/registry-box.ts';
 export * from './harness/pids-group.ts';
 export * from './harness/node-binary.ts';

@@ -38,4 +38,12 @@ export type { CreateTaskOptions, ExecOptions } from './tasks/start.ts';
 export { isLive, statusName } from './tasks/status.ts';
 export type { TaskStatus } from './tasks/status.ts';
 export type { StdioRequest } from './tasks/stdio.ts';
+export type {
+  CredentialsFor,
+  PullOptions,
+  PushOptions,
+  RegistryCredentials,
+  RegistryOptions,
+} from './transfer/registry.ts';
+export type { TransferOptions, TransferProgress } from './transfer/transfer.ts';
 export { waitForExit } from './tasks/wait.ts';

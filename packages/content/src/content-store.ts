@@ -16,6 +16,7 @@ import {
   leaseResourceTypes,
   presentLabels,
   removeLeaseResource,
+  requireLease,
   updatedLabels,
 } from '@gantry/store';
 import type { Labels, Store, Transaction } from '@gantry/store';
@@ -151,7 +152,7 @@ export class ContentStore {
    * namespace (the lease then holds it); not found for an unknown lease. Close the writer in `finally`.
    */
   async openWriter(namespace: string, options: WriterOptions): Promise<Writer> {
-    const { ref, lease, total = 0n } = options;
+    const { ref, lease, total = 0n, resumable = false } = options;
     if (ref === '') throw invalidArgument('ref must not be empty');
     const expected = options.expected === undefined || options.expected === '' ? '' : parseDigest(options.expected);
     const name = `${namespace}/${ref}`;
@@ -164,7 +165,7 @@ export class ContentStore {
     this.#writers.set(name, place);
     try {
       const begin = async (adoptable: bigint | undefined): Promise<IngestWriter> => {
-        const record = await this.#beginIngest(namespace, { ref, lease, total, expected });
+        const record = await this.#beginIngest(namespace, { ref, lease, total, expected, resumable });
         const adopted = (await this.#ingests.sizeOf(namespace, ref)) === 0n ? adoptable : undefined;
         return IngestWriter.open(this.#owner(namespace, ref, lease), { namespace, ref, record, adopted });
       };
@@ -226,20 +227,19 @@ export class ContentStore {
     return removed;
   }
 
-  async #beginIngest(
-    namespace: string,
-    { ref, lease, total, expected }: { ref: string; lease: string | undefined; total: bigint; expected: Digest | '' },
-  ): Promise<IngestRecord> {
+  async #beginIngest(namespace: string, { ref, lease, total, expected, resumable }: NewIngest): Promise<IngestRecord> {
     const key = keys.ingests(namespace, ref);
     const outcome = await this.#store.transact((tx) => {
       if (expected !== '' && tx.get(keys.content(namespace, expected)) !== undefined) {
         addLeaseResource(tx, namespace, lease, leaseResourceTypes.content, expected);
         return 'exists';
       }
-      addLeaseResource(tx, namespace, lease, leaseResourceTypes.ingests, ref);
+      if (resumable) requireLease(tx, namespace, lease);
+      else addLeaseResource(tx, namespace, lease, leaseResourceTypes.ingests, ref);
+      const leased = !resumable && lease !== undefined && lease !== '';
       const bytes = tx.get(key);
       const old = bytes === undefined ? undefined : decodeIngest(ref, bytes);
-      const record = begunIngest(old, { leased: lease !== undefined && lease !== '', total, expected });
+      const record = begunIngest(old, { leased, total, expected });
       tx.put(key, encodeIngest(record));
       return { record, startOver: old !== undefined && old.total !== 0n && total !== 0n && old.total !== total };
     });
@@ -277,6 +277,14 @@ export class ContentStore {
     if (writer !== undefined) return writer.status();
     return { ref, ...record, offset: await this.#ingests.sizeOf(namespace, ref) };
   }
+}
+
+interface NewIngest {
+  readonly ref: string;
+  readonly lease: string | undefined;
+  readonly total: bigint;
+  readonly expected: Digest | '';
+  readonly resumable: boolean;
 }
 
 function infoIn(tx: Transaction, namespace: string, digest: Digest): ContentInfo {

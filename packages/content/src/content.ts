@@ -54,6 +54,8 @@ export interface WriterOptions {
   readonly expected?: string;
   /** Lease of the request: it holds the ingest, later the blob. Unknown: not found. */
   readonly lease?: string | undefined;
+  /** The ingest outlives its lease, as one without: whoever failed can go on from there. The lease holds the blob only. */
+  readonly resumable?: boolean;
 }
 
 export interface CommitOptions {

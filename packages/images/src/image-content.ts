@@ -11,7 +11,7 @@ export interface ImageContent {
   read(digest: string, offset?: bigint): AsyncIterable<Uint8Array>;
   /**
    * The writer of an ingest, which goes on where the ingest ended. Already exists when the content is there (the lease
-   * then holds it); unavailable while somebody else writes to the ref. Close it in `finally`.
+   * then holds it); unavailable while somebody else writes to the ref. Close it in `finally`. `expected` may be ''.
    */
   openWriter(options: { readonly ref: string; readonly total: bigint; readonly expected: string }): Promise<Writer>;
   /** How many bytes an ingest has; undefined when there is none. */
@@ -27,14 +27,25 @@ export interface ImageContentOptions {
   readonly namespace: string;
   /** Holds all that is written and found until the image's record exists; the caller's own. */
   readonly lease: string;
+  /** What was written of a blob stays a day when it fails, so that the next one goes on from there. */
+  readonly resumable?: boolean;
+  /** Told of every blob that becomes the namespace's. */
+  readonly onBlob?: (info: ContentInfo) => void;
 }
 
-export function imageContent({ store, namespace, lease }: ImageContentOptions): ImageContent {
+export function imageContent({
+  store,
+  namespace,
+  lease,
+  resumable = false,
+  onBlob,
+}: ImageContentOptions): ImageContent {
   return {
     namespace,
     info: (digest) => (store.has(namespace, digest) ? store.info(namespace, digest) : undefined),
     read: (digest, offset = 0n) => store.read(namespace, digest, { offset }),
-    openWriter: async (options) => store.openWriter(namespace, { ...options, lease }),
+    openWriter: async (options) =>
+      announced(await store.openWriter(namespace, { ...options, lease, resumable }), onBlob),
     async ingestOffset(ref) {
       try {
         return (await store.status(namespace, ref)).offset;
@@ -54,5 +65,23 @@ export function imageContent({ store, namespace, lease }: ImageContentOptions): 
       const paths = Object.keys(labels).map((name) => `labels.${name}`);
       if (paths.length > 0) await store.update(namespace, { digest, labels }, paths);
     },
+  };
+}
+
+function announced(writer: Writer, tell: ((info: ContentInfo) => void) | undefined): Writer {
+  if (tell === undefined) return writer;
+  return {
+    ref: writer.ref,
+    status: () => writer.status(),
+    digest: () => writer.digest(),
+    setTotal: async (total) => writer.setTotal(total),
+    write: async (bytes, offset) => writer.write(bytes, offset),
+    truncate: async (size) => writer.truncate(size),
+    async commit(options) {
+      const info = await writer.commit(options);
+      tell(info);
+      return info;
+    },
+    close: async () => writer.close(),
   };
 }

@@ -35,6 +35,11 @@ const standIns = {
   '@grpc/proto-loader': `
     module.exports = new Proxy({}, { get: (_, name) => __external('@grpc/proto-loader')[name] });`,
 
+  // HTTP for registries, read when the first pull or push asks for it.
+  undici: `
+    const { createRequire } = require('node:module');
+    module.exports = createRequire(__external.resolve('@gantry/images'))('undici');`,
+
   // The server alone, with the one kind of address it listens on.
   '@grpc/grpc-js': `
     export { Server } from '@grpc/grpc-js/build/src/server.js';

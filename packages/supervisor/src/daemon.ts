@@ -29,16 +29,20 @@ import { contentService } from './services/content.ts';
 import { diffService } from './services/diff.ts';
 import { eventsService } from './services/events.ts';
 import { healthService } from './services/health.ts';
+import { ImageRecords } from './images/image-records.ts';
 import { imagesService } from './services/images.ts';
 import { introspectionService, serverUuid } from './services/introspection.ts';
 import { leasesService } from './services/leases.ts';
 import { namespacesService } from './services/namespaces.ts';
 import { snapshotsService } from './services/snapshots.ts';
+import { streamingService } from './services/streaming.ts';
 import { tasksService } from './services/tasks.ts';
+import { transferService } from './services/transfer.ts';
 import { versionService } from './services/version.ts';
 import { sealedNode } from './shims/sealed-node.ts';
 import { ForkOrSpawnNursery } from './shims/nursery-with-fallback.ts';
 import { SpareLauncher } from './shims/spare-launcher.ts';
+import { Streams } from './streams/streams.ts';
 import { Bundles } from './tasks/bundle.ts';
 import { TaskManager } from './tasks/manager.ts';
 import { TaskRecords } from './tasks/record.ts';
@@ -130,6 +134,8 @@ async function assemble(
   const tasks = new TaskManager({ records, bundles, launcher, events, timeouts, log });
   teardowns.push(() => tasks.close());
 
+  const images = new ImageRecords({ store, events, gc });
+  const streams = new Streams();
   const plugins = pluginList({ root, snapshotters: known, gc: defaultGcConfig });
   const bindings: readonly Binding[] = [
     versionService({ version, revision: '' }),
@@ -139,11 +145,25 @@ async function assemble(
     namespacesService({ store, events }),
     leasesService({ store, gc }),
     contentService({ content, events, gc }),
-    imagesService({ store, events, gc }),
+    imagesService({ records: images }),
     snapshotsService({ snapshots, events, gc }),
     diffService({ content, differ }),
     containersService({ store, events, gc }),
     tasksService({ store, tasks, timeouts }),
+    streamingService({ streams }),
+    transferService({
+      store,
+      content,
+      snapshots,
+      differ,
+      events,
+      gc,
+      images,
+      streams,
+      hostDirectories: config.registryDirectories,
+      defaultSnapshotter: snapshotters[0]?.name ?? 'native',
+      onLoaded: (end) => teardowns.push(end),
+    }),
   ];
 
   const findings = await findTasks(tasks);

@@ -63,6 +63,11 @@ export function pluginList({ root, snapshotters, gc }: PluginListOptions): Plugi
       },
     }),
     plugin('io.containerd.lease.v1', 'manager', { requires: [metadata] }),
+    plugin('io.containerd.streaming.v1', 'manager', { requires: [metadata] }),
+    plugin('io.containerd.transfer.v1', 'local', {
+      platforms,
+      requires: ['io.containerd.lease.v1', metadata, 'io.containerd.differ.v1'],
+    }),
     plugin('io.containerd.runtime.v2', 'task', {
       platforms,
       requires: [event, metadata],
@@ -94,6 +99,8 @@ function grpcServices(): [id: string, requires: string[]][] {
     ...[...behind, 'tasks'].map((id): [string, string[]] => [id, [service]]),
     ['events', [event]],
     ['healthcheck', []],
+    ['streaming', ['io.containerd.streaming.v1']],
+    ['transfer', ['io.containerd.transfer.v1', 'io.containerd.streaming.v1']],
     ['version', []],
   ];
 }

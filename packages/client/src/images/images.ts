@@ -9,6 +9,8 @@ import type { LeasesClient } from '../services/leases.ts';
 import { applyDiff } from '../services/snapshots.ts';
 import type { SnapshotsClient } from '../services/snapshots.ts';
 import type { CallOptions } from '../transport/call-options.ts';
+import { pullImage, pushImage } from '../transfer/registry.ts';
+import type { PullOptions, PushOptions } from '../transfer/registry.ts';
 import type { Transport } from '../transport/transport.ts';
 import { readImageArchive } from './import.ts';
 import { resolveImage } from './resolve.ts';
@@ -105,6 +107,22 @@ export class ImagesClient {
     if (options.lease !== undefined) return this.unpackResolved(resolved, options);
     await using lease = await this.components.leases.with(options);
     return await this.unpackResolved(resolved, { ...options, lease: lease.id });
+  }
+
+  /**
+   * Has the server pull an image, named in full or familiar, and unpack it unless told otherwise. Errors are the
+   * registry's: not found, unauthenticated, resource exhausted (too many requests), data loss, unavailable. What has come
+   * when it fails is not fetched again by the next one. Not implemented by containerd before 1.7.
+   */
+  async pull(reference: string, options: PullOptions = {}): Promise<images.Image> {
+    return this.store.get(await pullImage(this.components.transport, reference, options), options);
+  }
+
+  /** Has the server push an image to its own name, or to another. Not implemented by containerd before 1.7. */
+  async push(name: string, reference: string | undefined = undefined, options: PushOptions = {}): Promise<void> {
+    const image = await this.get(name, options);
+    const destination = reference === undefined ? image.name : normalizeReference(reference);
+    await pushImage(this.components.transport, image.name, destination, options);
   }
 
   /**

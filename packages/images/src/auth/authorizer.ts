@@ -32,6 +32,8 @@ export interface AuthorizerComponents {
 /** What a host has asked for. */
 interface Demand {
   readonly challenge: Challenge;
+  /** As they came. */
+  readonly headers: readonly string[];
   /** Requested scopes → those and what the challenge wanted for them. */
   readonly scopes: Map<string, readonly string[]>;
 }
@@ -60,7 +62,8 @@ export class Authorizer {
   ): Promise<string | undefined> {
     const demand = this.#demands.get(host.url.origin);
     if (demand === undefined) return undefined;
-    const found = await this.#lookup(host, signal);
+    const found = await this.#lookup(host, signal, demand.headers);
+    if (found?.credentials.kind === 'header') return found.credentials.value;
     if (demand.challenge.scheme === 'basic') {
       if (found?.credentials.kind !== 'password') return undefined;
       return basicAuthorization(found.credentials.username, found.credentials.password);
@@ -87,7 +90,7 @@ export class Authorizer {
     if (challenge === undefined) return false;
     const old = this.#demands.get(host.url.origin);
     const same = old !== undefined && sameAuthority(old.challenge, challenge);
-    const demand: Demand = { challenge, scopes: same ? old.scopes : new Map() };
+    const demand: Demand = { challenge, headers, scopes: same ? old.scopes : new Map() };
     demand.scopes.set(keyOf(request.scopes), mergeScopes(request.scopes, splitScopes(challenge.parameters['scope'])));
     this.#demands.set(host.url.origin, demand);
     this.#forget(host, demand, request.scopes, request.shown);
@@ -140,11 +143,15 @@ export class Authorizer {
     return promise;
   }
 
-  #lookup(host: AuthorizedHost, signal?: AbortSignal): Promise<FoundCredentials | undefined> {
+  #lookup(
+    host: AuthorizedHost,
+    signal?: AbortSignal,
+    challenges?: readonly string[],
+  ): Promise<FoundCredentials | undefined> {
     const name = host.url.host;
     const known = this.#found.get(name);
     if (known !== undefined) return known;
-    const found = this.#components.credentials.lookup(name, signal);
+    const found = this.#components.credentials.lookup(name, signal, challenges);
     this.#found.set(name, found);
     found.catch(() => this.#found.delete(name));
     return found;

@@ -1,10 +1,11 @@
 /** Who we are to a registry. Values of these types are secrets: they are never part of a message or a log line. */
 
-/** A name and a password, a token to be exchanged for others, or one to be shown as it is. */
+/** A name and a password, a token to be exchanged for others, one to be shown as it is, or a whole Authorization header. */
 export type Credentials =
   | { readonly kind: 'password'; readonly username: string; readonly password: string }
   | { readonly kind: 'identity token'; readonly token: string }
-  | { readonly kind: 'registry token'; readonly token: string };
+  | { readonly kind: 'registry token'; readonly token: string }
+  | { readonly kind: 'header'; readonly value: string };
 
 /** Credentials, and where they came from, for messages: `/root/.docker/config.json`. */
 export interface FoundCredentials {
@@ -14,7 +15,8 @@ export interface FoundCredentials {
 
 /** Looks up the credentials for a host (`registry-1.docker.io`, `localhost:5000`). Undefined: go without. */
 export interface CredentialSource {
-  lookup(host: string, signal?: AbortSignal): Promise<FoundCredentials | undefined>;
+  /** `challenges` are the host's WWW-Authenticate headers, for sources that pass the question on. */
+  lookup(host: string, signal?: AbortSignal, challenges?: readonly string[]): Promise<FoundCredentials | undefined>;
 }
 
 /** Nobody in particular. */
@@ -30,9 +32,9 @@ export function fixedCredentials(host: string, credentials: Credentials): Creden
 /** The first source that knows the host. */
 export function firstOf(...sources: readonly CredentialSource[]): CredentialSource {
   return {
-    async lookup(host, signal) {
+    async lookup(host, signal, challenges) {
       for (const source of sources) {
-        const found = await source.lookup(host, signal);
+        const found = await source.lookup(host, signal, challenges);
         if (found !== undefined) return found;
       }
       return undefined;

@@ -76,7 +76,7 @@ function formRequest(request: TokenRequest, realm: URL, { credentials }: FoundCr
     form.set('grant_type', 'password');
     form.set('username', credentials.username);
     form.set('password', credentials.password);
-  } else {
+  } else if (credentials.kind !== 'header') {
     form.set('grant_type', 'refresh_token');
     form.set('refresh_token', credentials.token);
   }

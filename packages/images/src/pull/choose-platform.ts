@@ -1,5 +1,5 @@
 /** Which manifests of an index are pulled. */
-import { notFound } from '@gantry/errors';
+import { isCode, notFound } from '@gantry/errors';
 import {
   annotations,
   formatPlatform,
@@ -41,12 +41,33 @@ export async function chooseManifest(
   throw notFound(`no match for platform ${formatPlatform(platform)} in manifest ${digest}${others}`);
 }
 
+/** The best entry for each platform that is there, each entry once. Throws not found when none is. */
+export async function chooseManifests(
+  index: Index,
+  platforms: readonly Platform[],
+  digest: string,
+  read: ReadDocument,
+): Promise<Descriptor[]> {
+  const chosen = new Set<Descriptor>();
+  let missing: unknown;
+  for (const platform of platforms) {
+    try {
+      chosen.add(await chooseManifest(index, platform, digest, read));
+    } catch (err) {
+      if (!isCode(err, 'not found')) throw err;
+      missing ??= err;
+    }
+  }
+  if (chosen.size === 0 && missing !== undefined) throw missing;
+  return [...chosen];
+}
+
 /** Throws not found when a single image is made for something else. A config that does not say is taken. */
-export function checkPlatform(platform: Platform, config: ImageConfig, digest: string): void {
-  if (config.os === '' || config.architecture === '' || matchPlatform(platform, config) !== undefined) return;
-  throw notFound(
-    `no match for platform ${formatPlatform(platform)} in manifest ${digest}: it is for ${formatPlatform(config)}`,
-  );
+export function checkPlatforms(platforms: readonly Platform[], config: ImageConfig, digest: string): void {
+  if (config.os === '' || config.architecture === '') return;
+  if (platforms.some((platform) => matchPlatform(platform, config) !== undefined)) return;
+  const wanted = platforms.map((platform) => formatPlatform(platform)).join(', ');
+  throw notFound(`no match for platform ${wanted} in manifest ${digest}: it is for ${formatPlatform(config)}`);
 }
 
 /** True for the config of an image, also for the type that old registries gave it. */

@@ -14,8 +14,9 @@ export type TransferState = (typeof transferStates)[number];
 
 export interface TransferProgress {
   readonly kind: 'index' | 'manifest' | 'config' | 'layer' | 'blob';
-  readonly digest: string;
-  readonly mediaType: string;
+  readonly descriptor: Descriptor;
+  /** What refers to it, the image's target last. */
+  readonly parents: readonly Descriptor[];
   readonly state: TransferState;
   readonly offset: number;
   readonly total: number;
@@ -30,13 +31,18 @@ export type ContentKind = TransferProgress['kind'];
 
 /** One blob's reporter. */
 export class ProgressReporter {
-  readonly #about: Pick<TransferProgress, 'kind' | 'digest' | 'mediaType' | 'total'>;
+  readonly #about: Pick<TransferProgress, 'kind' | 'descriptor' | 'parents' | 'total'>;
   readonly #tell: OnProgress | undefined;
   #lastMs = 0;
 
-  constructor(tell: OnProgress | undefined, kind: ContentKind, { digest, mediaType, size }: Descriptor) {
+  constructor(
+    tell: OnProgress | undefined,
+    kind: ContentKind,
+    descriptor: Descriptor,
+    parents: readonly Descriptor[] = [],
+  ) {
     this.#tell = tell;
-    this.#about = { kind, digest, mediaType, total: size };
+    this.#about = { kind, descriptor, parents, total: descriptor.size };
   }
 
   state(state: TransferState, offset = state === 'waiting' ? 0 : this.#about.total): void {

@@ -19,7 +19,7 @@ import {
   parseManifest,
   parseReference,
 } from '@gantry/oci';
-import type { Descriptor, ImageConfig, Manifest, Platform, Reference } from '@gantry/oci';
+import type { Descriptor, ImageConfig, Index, Manifest, Platform, Reference } from '@gantry/oci';
 import type { Labels } from '@gantry/store';
 import { defaultRetryPolicy } from '../http/retry.ts';
 import type { RetryPolicy } from '../http/retry.ts';
@@ -28,7 +28,7 @@ import { KeyedTurns } from '../keyed-turns.ts';
 import { Limiter } from '../limiter.ts';
 import { configLimitBytes, manifestLimitBytes, maximumChildren, maximumIndexDepth } from '../registry/limits.ts';
 import type { Resolver } from '../registry/registry.ts';
-import { checkPlatform, chooseManifest, isImageConfig } from './choose-platform.ts';
+import { checkPlatforms, chooseManifests, isImageConfig } from './choose-platform.ts';
 import { downloadBlob } from './download.ts';
 import type { DownloadComponents } from './download.ts';
 import { readDocument, storeDocument } from './documents.ts';
@@ -51,7 +51,10 @@ export interface PullComponents {
 
 /** An image whose layers may still be on their way. */
 export interface ArrivingImage {
-  readonly manifestDigest: string;
+  /** Of its manifest. */
+  readonly descriptor: Descriptor;
+  /** The manifest and what refers to it, the image's target last. */
+  readonly parents: readonly Descriptor[];
   readonly manifest: Manifest;
   readonly configDigest: string;
   readonly config: ImageConfig;
@@ -60,10 +63,16 @@ export interface ArrivingImage {
 }
 
 export interface PullOptions {
-  /** What to take out of an index: the best for a platform (this host's by default), or everything. */
-  readonly platform?: Platform | 'all';
+  /** What to take out of an index: the best for each of these (this host by default), or everything. */
+  readonly platforms?: readonly Platform[] | 'all';
+  /** Also manifests and configurations of everything else in an index, without its layers. */
+  readonly allMetadata?: boolean;
+  /** At most so many entries of an index with their layers; 0 or absent: no limit. */
+  readonly manifestLimit?: number;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
+  /** Called once when it is known what the name stands for. */
+  readonly onResolved?: (target: Descriptor) => void;
   /** Called for each image once its config is known, while its layers come; the pull ends when it does. */
   readonly onImage?: (image: ArrivingImage, signal: AbortSignal) => Promise<void>;
 }
@@ -97,6 +106,7 @@ export async function pullImage(
   const failed = new AbortController();
   const signal = AbortSignal.any([failed.signal, ...(options.signal === undefined ? [] : [options.signal])]);
   const resolved = await resolver.resolve(name, signal);
+  options.onResolved?.(resolved.descriptor);
   const fetcher = await resolver.fetcher(name);
   const pull = new Pull(components, { ...options, signal }, parseReference(resolved.name), {
     fetcher,
@@ -104,8 +114,17 @@ export async function pullImage(
     retry: { ...defaultRetryPolicy, ...components.retry },
   });
   const manifests: PulledManifest[] = [];
-  await pull.take(resolved.descriptor, 0, manifests, failed);
+  await pull.take({ descriptor: resolved.descriptor, parents: [], whole: true }, manifests, failed);
   return { ...resolved, target: resolved.descriptor, manifests };
+}
+
+/** A place in the graph. */
+interface Place {
+  readonly descriptor: Descriptor;
+  /** What refers to it, the image's target last. */
+  readonly parents: readonly Descriptor[];
+  /** With its layers. */
+  readonly whole: boolean;
 }
 
 class Pull {
@@ -129,74 +148,80 @@ class Pull {
     this.#slots = layerSlots ?? new Limiter(defaultConcurrentLayers);
   }
 
-  async take(descriptor: Descriptor, depth: number, taken: PulledManifest[], failed: AbortController): Promise<void> {
-    if (isIndexType(descriptor.mediaType)) return this.#takeIndex(descriptor, depth, taken, failed);
-    if (isManifestType(descriptor.mediaType)) return this.#takeManifest(descriptor, depth, taken, failed);
-    if (descriptor.mediaType === mediaTypes.dockerSchema1) {
+  async take(place: Place, taken: PulledManifest[], failed: AbortController): Promise<void> {
+    const { digest, mediaType } = place.descriptor;
+    if (isIndexType(mediaType)) return this.#takeIndex(place, taken, failed);
+    if (isManifestType(mediaType)) return this.#takeManifest(place, taken, failed);
+    if (mediaType === mediaTypes.dockerSchema1) {
       throw notImplemented(
-        `${descriptor.digest} is in Docker's image format schema 1: it has to be pushed again in a current format`,
+        `${digest} is in Docker's image format schema 1: it has to be pushed again in a current format`,
       );
     }
-    throw invalidArgument(`${descriptor.digest} is no image but ${JSON.stringify(descriptor.mediaType.slice(0, 200))}`);
+    throw invalidArgument(`${digest} is no image but ${JSON.stringify(mediaType.slice(0, 200))}`);
   }
 
-  async #takeIndex(
-    descriptor: Descriptor,
-    depth: number,
-    taken: PulledManifest[],
-    failed: AbortController,
-  ): Promise<void> {
-    if (depth >= maximumIndexDepth)
+  async #takeIndex(place: Place, taken: PulledManifest[], failed: AbortController): Promise<void> {
+    const { descriptor, parents } = place;
+    if (parents.length >= maximumIndexDepth)
       throw invalidArgument(`index ${descriptor.digest} is more than ${maximumIndexDepth} levels deep`);
-    const progress = this.#progress('index', descriptor);
+    const progress = this.#progress('index', descriptor, parents);
     const bytes = await this.#read(descriptor, manifestLimitBytes);
     const index = parseIndex(bytes, descriptor.mediaType);
     if (index.manifests.length > maximumChildren)
       throw invalidArgument(`index ${descriptor.digest} has more than ${maximumChildren} entries`);
-    const { platform = hostPlatform() } = this.#options;
-    const chosen =
-      platform === 'all'
-        ? index.manifests
-        : [
-            await chooseManifest(index, platform, descriptor.digest, async (entry, kind) =>
-              this.#read(entry, kind === 'config' ? configLimitBytes : manifestLimitBytes),
-            ),
-          ];
-    for (const entry of chosen) await this.take(entry, depth + 1, taken, failed);
+    const chosen = await this.#choose(index, descriptor.digest);
+    const { allMetadata = false } = this.#options;
+    for (const entry of allMetadata ? index.manifests : chosen) {
+      const whole = place.whole && chosen.includes(entry);
+      await this.take({ descriptor: entry, parents: [descriptor, ...parents], whole }, taken, failed);
+    }
     await this.#store({ descriptor, kind: 'index', bytes }, indexReferences(index.manifests), progress);
   }
 
-  async #takeManifest(
-    descriptor: Descriptor,
-    depth: number,
-    taken: PulledManifest[],
-    failed: AbortController,
-  ): Promise<void> {
+  /** The entries to be taken with their layers. Throws not found when no platform is there. */
+  async #choose(index: Index, digest: string): Promise<readonly Descriptor[]> {
+    const { platforms = [hostPlatform()], manifestLimit = 0 } = this.#options;
+    const chosen =
+      platforms === 'all'
+        ? index.manifests
+        : await chooseManifests(index, platforms, digest, async (entry, kind) =>
+            this.#read(entry, kind === 'config' ? configLimitBytes : manifestLimitBytes),
+          );
+    return manifestLimit > 0 ? chosen.slice(0, manifestLimit) : chosen;
+  }
+
+  async #takeManifest(place: Place, taken: PulledManifest[], failed: AbortController): Promise<void> {
+    const { descriptor, parents, whole } = place;
     const { digest, mediaType } = descriptor;
-    const progress = this.#progress('manifest', descriptor);
+    const progress = this.#progress('manifest', descriptor, parents);
     const bytes = await this.#read(descriptor, manifestLimitBytes);
     const manifest = parseManifest(bytes, mediaType);
     if (manifest.layers.length > maximumChildren)
       throw invalidArgument(`manifest ${digest} has more than ${maximumChildren} layers`);
-    const config = await this.#takeConfig(manifest.config, failed);
-    const { platform = hostPlatform() } = this.#options;
-    if (depth === 0 && config !== undefined && platform !== 'all') checkPlatform(platform, config, digest);
-    await this.#takeLayers(manifest, digest, config, failed);
+    const above = [descriptor, ...parents];
+    const config = await this.#takeConfig(manifest.config, above, failed);
+    const { platforms = [hostPlatform()] } = this.#options;
+    if (parents.length === 0 && config !== undefined && platforms !== 'all') checkPlatforms(platforms, config, digest);
+    if (whole) await this.#takeLayers({ manifest, descriptor, parents: above }, config, failed);
     await this.#store(
       { descriptor, kind: 'manifest', bytes },
       manifestReferences(manifest.config, manifest.layers),
       progress,
     );
-    taken.push({ descriptor, manifest });
+    if (whole) taken.push({ descriptor, manifest });
   }
 
   /** An artifact's config may be anything, of any size; it is not read. */
-  async #takeConfig(descriptor: Descriptor, failed: AbortController): Promise<ImageConfig | undefined> {
+  async #takeConfig(
+    descriptor: Descriptor,
+    parents: readonly Descriptor[],
+    failed: AbortController,
+  ): Promise<ImageConfig | undefined> {
     if (!isImageConfig(descriptor)) {
-      await this.#takeBlob('config', descriptor, failed);
+      await this.#takeBlob('config', descriptor, parents, failed);
       return undefined;
     }
-    const progress = this.#progress('config', descriptor);
+    const progress = this.#progress('config', descriptor, parents);
     const bytes = await this.#read(descriptor, configLimitBytes);
     const config = parseImageConfig(bytes);
     await this.#store({ descriptor, kind: 'config', bytes }, {}, progress);
@@ -205,8 +230,7 @@ class Pull {
 
   /** All layers and whoever waits for them; the first failure ends the others, and all have ended when this does. */
   async #takeLayers(
-    manifest: Manifest,
-    manifestDigest: string,
+    { manifest, descriptor, parents }: PulledManifest & { readonly parents: readonly Descriptor[] },
     config: ImageConfig | undefined,
     failed: AbortController,
   ): Promise<void> {
@@ -220,14 +244,14 @@ class Pull {
         failed.abort();
       }
     };
-    const layers = manifest.layers.map(async (layer) => this.#takeBlob('layer', layer, failed));
+    const layers = manifest.layers.map(async (layer) => this.#takeBlob('layer', layer, parents, failed));
     const tasks = layers.map(guard);
     if (onImage !== undefined && config !== undefined) {
       const layerStored = async (index: number): Promise<void> => {
         if (layers[index] === undefined) throw invalidArgument(`the image has no layer ${index}`);
         await layers[index];
       };
-      const image = { manifestDigest, manifest, config, configDigest: manifest.config.digest, layerStored };
+      const image = { descriptor, parents, manifest, config, configDigest: manifest.config.digest, layerStored };
       tasks.push(guard(onImage(image, signal)));
     }
     await Promise.all(tasks);
@@ -235,10 +259,15 @@ class Pull {
   }
 
   /** A blob that several manifests, or one several times, refer to is fetched once. */
-  #takeBlob(kind: ContentKind, descriptor: Descriptor, failed: AbortController): Promise<void> {
+  #takeBlob(
+    kind: ContentKind,
+    descriptor: Descriptor,
+    parents: readonly Descriptor[],
+    failed: AbortController,
+  ): Promise<void> {
     const known = this.#layers.get(descriptor.digest);
     if (known !== undefined) return known;
-    const progress = this.#progress(kind, descriptor);
+    const progress = this.#progress(kind, descriptor, parents);
     const { signal } = this.#options;
     const { content } = this.#download;
     const taken = this.#slots.run(
@@ -280,8 +309,8 @@ class Pull {
     return withSource(this.#download.content.info(digest)?.labels ?? {}, domain, path);
   }
 
-  #progress(kind: ContentKind, descriptor: Descriptor): ProgressReporter {
-    const reporter = new ProgressReporter(this.#options.onProgress, kind, descriptor);
+  #progress(kind: ContentKind, descriptor: Descriptor, parents: readonly Descriptor[]): ProgressReporter {
+    const reporter = new ProgressReporter(this.#options.onProgress, kind, descriptor, parents);
     reporter.state('waiting');
     return reporter;
   }

@@ -60,7 +60,7 @@ export async function pushImage(
   if (tag === undefined && digest !== undefined && digest !== chosen.digest) {
     throw invalidArgument(`cannot push ${chosen.digest} as ${name}`);
   }
-  await push.manifest(chosen, tag, 0, failed);
+  await push.manifest(chosen, tag, [], failed);
   return chosen;
 }
 
@@ -99,7 +99,7 @@ class Push {
   async manifest(
     descriptor: Descriptor,
     tag: string | undefined,
-    depth: number,
+    parents: readonly Descriptor[],
     failed: AbortController,
   ): Promise<void> {
     const { digest, mediaType } = descriptor;
@@ -112,15 +112,15 @@ class Push {
       );
     }
     const kind = isIndexType(mediaType) ? 'index' : 'manifest';
-    const progress = new ProgressReporter(this.#options.onProgress, kind, descriptor);
+    const progress = new ProgressReporter(this.#options.onProgress, kind, descriptor, parents);
     progress.state('waiting');
+    const above = [descriptor, ...parents];
     const bytes = await readStored(this.#content, descriptor, manifestLimitBytes);
     if (isIndexType(mediaType)) {
-      checkDepth(descriptor, depth);
-      for (const child of parseIndex(bytes, mediaType).manifests)
-        await this.manifest(child, undefined, depth + 1, failed);
+      checkDepth(descriptor, parents.length);
+      for (const child of parseIndex(bytes, mediaType).manifests) await this.manifest(child, undefined, above, failed);
     } else if (isManifestType(mediaType)) {
-      await this.#blobsOf(parseManifest(bytes, mediaType), failed);
+      await this.#blobsOf(parseManifest(bytes, mediaType), above, failed);
     } else {
       throw invalidArgument(`${digest} is no image but ${JSON.stringify(mediaType.slice(0, 200))}`);
     }
@@ -130,11 +130,11 @@ class Push {
   }
 
   /** The first failure ends the others, and all have ended when this does. */
-  async #blobsOf({ config, layers }: Manifest, failed: AbortController): Promise<void> {
+  async #blobsOf({ config, layers }: Manifest, parents: readonly Descriptor[], failed: AbortController): Promise<void> {
     let first: { readonly err: unknown } | undefined;
     const tasks = [config, ...layers].map(async (blob, index) => {
       try {
-        await this.#blob(blob, index === 0 ? 'config' : 'layer');
+        await this.#blob(blob, index === 0 ? 'config' : 'layer', parents);
       } catch (err) {
         first ??= { err };
         failed.abort();
@@ -144,17 +144,17 @@ class Push {
     if (first !== undefined) throw first.err;
   }
 
-  #blob(descriptor: Descriptor, kind: ContentKind): Promise<void> {
+  #blob(descriptor: Descriptor, kind: ContentKind, parents: readonly Descriptor[]): Promise<void> {
     const known = this.#blobs.get(descriptor.digest);
     if (known !== undefined) return known;
-    const pushed = this.#slots.run(async () => this.#pushBlob(descriptor, kind), this.#options.signal);
+    const pushed = this.#slots.run(async () => this.#pushBlob(descriptor, kind, parents), this.#options.signal);
     this.#blobs.set(descriptor.digest, pushed);
     return pushed;
   }
 
-  async #pushBlob(descriptor: Descriptor, kind: ContentKind): Promise<void> {
+  async #pushBlob(descriptor: Descriptor, kind: ContentKind, parents: readonly Descriptor[]): Promise<void> {
     const { digest, mediaType, size } = descriptor;
-    const progress = new ProgressReporter(this.#options.onProgress, kind, descriptor);
+    const progress = new ProgressReporter(this.#options.onProgress, kind, descriptor, parents);
     progress.state('waiting');
     if (layerMediaType(mediaType)?.distributable === false) return progress.state('skipped');
     const info = this.#content.info(digest);

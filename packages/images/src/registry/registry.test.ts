@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { codeOf, messageOf } from '@gantry/errors';
 import { mediaTypes } from '@gantry/oci';
+import type { Platform } from '@gantry/oci';
 import { fixedCredentials } from '../auth/credentials.ts';
 import { DockerConfigCredentials } from '../auth/docker-config.ts';
 import { hostDirectories } from '../hosts/host-directory.ts';
@@ -76,7 +77,7 @@ t.test(
     t.same(pulled.target, made.descriptor);
     t.same(digestsIn(there), digestsIn(here));
     t.same(await ingestsIn(there), [], 'nothing is half-made');
-    const last = new Map(progress.map((event) => [event.digest, event.state]));
+    const last = new Map(progress.map((event) => [event.descriptor.digest, event.state]));
     t.same([...new Set(last.values())], ['done'], 'every blob was told to be done');
 
     const labels = there.contentStore.info('ns', made.descriptor.digest).labels;
@@ -119,7 +120,7 @@ t.test('an index: the best platform, all of them, and none', { skip }, async (t)
 
   const one = await place(directory());
   const pulled = await pullImage({ resolver, content: one.content }, name, {
-    platform: { os: 'linux', architecture: 'arm64', variant: 'v8' },
+    platforms: [{ os: 'linux', architecture: 'arm64', variant: 'v8' }],
   });
   t.same(
     pulled.manifests.map(({ descriptor }) => descriptor.digest),
@@ -142,12 +143,23 @@ t.test('an index: the best platform, all of them, and none', { skip }, async (t)
   t.equal((await resolver.resolve(`${server.host}/elsewhere:1`)).descriptor.digest, alone.digest);
 
   const all = await place(directory());
-  await pullImage({ resolver, content: all.content }, name, { platform: 'all' });
+  await pullImage({ resolver, content: all.content }, name, { platforms: 'all' });
   t.same(digestsIn(all), digestsIn(here));
+
+  const known = await place(directory());
+  const arm: Platform = { os: 'linux', architecture: 'arm64' };
+  const limited = { platforms: [arm, { os: 'linux', architecture: 'amd64' }], manifestLimit: 1, allMetadata: true };
+  const first = await pullImage({ resolver, content: known.content }, name, limited);
+  t.same(
+    first.manifests.map(({ descriptor }) => descriptor.digest),
+    [images[0]?.descriptor.digest],
+    'of two platforms the first',
+  );
+  t.equal(digestsIn(known).length, 8, 'index, three manifests, three configs, one layer');
 
   const none = await place(directory());
   const failure = await pullImage({ resolver, content: none.content }, name, {
-    platform: { os: 'linux', architecture: 's390x' },
+    platforms: [{ os: 'linux', architecture: 's390x' }],
   }).catch((err: unknown) => err);
   t.equal(codeOf(failure), 'not found');
   t.match(
@@ -158,7 +170,7 @@ t.test('an index: the best platform, all of them, and none', { skip }, async (t)
 
   const single = images[0]?.descriptor;
   const mismatch = await pullImage({ resolver, content: none.content }, `${server.host}/multi@${single?.digest}`, {
-    platform: { os: 'linux', architecture: 's390x' },
+    platforms: [{ os: 'linux', architecture: 's390x' }],
   }).catch((err: unknown) => err);
   t.match(messageOf(mismatch), /no match for platform linux\/s390x .*it is for linux\/arm64$/);
 });

@@ -13,7 +13,7 @@ import { readStored } from '../pull/documents.ts';
 import { place, putImage } from '../testing/place.ts';
 import type { MadeImage, Place } from '../testing/place.ts';
 import { unpackImage } from './unpack-image.ts';
-import type { UnpackableImage, UnpackComponents } from './unpack-image.ts';
+import type { LayerProgress, UnpackableImage, UnpackComponents } from './unpack-image.ts';
 
 const skip = process.getuid?.() === 0 ? false : 'needs root';
 const scratch = mkdtempSync(path.join(tmpdir(), 'gantry-unpack-'));
@@ -68,7 +68,7 @@ for (const snapshotter of ['native', 'overlayfs']) {
     const made = await putImage(scene.where, { layers: tars.map((tar) => gzipSync(tar)), diffIds });
     const image = await imageOf(scene, made);
     const applied: number[] = [];
-    const onLayer = ({ index }: { readonly index: number }): void => void applied.push(index);
+    const onLayer = ({ index, state }: LayerProgress): void => void (state === 'unpacking' && applied.push(index));
     const tops = await Promise.all([unpackImage(scene, image, { onLayer }), unpackImage(scene, image, { onLayer })]);
     t.same(tops, [chain[2], chain[2]]);
     t.same(applied, [0, 1, 2], 'two at the same time do the work once');

@@ -40,10 +40,16 @@ export interface UnpackableImage {
 
 export interface UnpackOptions {
   readonly signal?: AbortSignal | undefined;
-  /** Before a layer is applied; `index` counts from 0. Not called for layers that are there. */
-  readonly onLayer?:
-    | ((layer: { readonly digest: string; readonly index: number; readonly count: number }) => void)
-    | undefined;
+  /** Before and after a layer is applied. Not called for layers that are there. Must not throw. */
+  readonly onLayer?: ((layer: LayerProgress) => void) | undefined;
+}
+
+export interface LayerProgress {
+  readonly layer: Descriptor;
+  /** Counts from 0. */
+  readonly index: number;
+  readonly count: number;
+  readonly state: 'unpacking' | 'unpacked';
 }
 
 interface Step {
@@ -97,6 +103,7 @@ async function unpackLayer(
 ): Promise<void> {
   const { snapshots, content, differ, namespace, snapshotter, lease } = components;
   const { layer, index, chainId, diffId, parent } = step;
+  const about = { layer, index, count: image.manifest.layers.length };
   const key = `extract-${process.hrtime.bigint()}-${randomBytes(3).toString('base64url')} ${chainId}`;
   const labels = { [targetLabel]: chainId };
   let mounts;
@@ -108,7 +115,7 @@ async function unpackLayer(
   }
   try {
     await image.layerStored?.(index);
-    onLayer?.({ digest: layer.digest, index, count: image.manifest.layers.length });
+    onLayer?.({ ...about, state: 'unpacking' });
     const { mediaType, digest, size } = layer;
     const blobPath = content.blobPath(namespace, digest);
     const applied = await differ.apply(
@@ -128,6 +135,7 @@ async function unpackLayer(
   }
   const update = { digest: layer.digest, labels: { [uncompressedLabel]: diffId } };
   await content.update(namespace, update, [`labels.${uncompressedLabel}`]);
+  onLayer?.({ ...about, state: 'unpacked' });
 }
 
 function isCommitted({ snapshots, namespace, snapshotter }: UnpackComponents, name: string): boolean {

@@ -24,6 +24,8 @@ export interface Config {
   readonly socketGid: number | undefined;
   /** How many shims are kept ready for the next containers. */
   readonly spareShims: number;
+  /** Where `hosts.toml` files of registries are looked for. */
+  readonly registryDirectories: readonly string[];
 }
 
 export const defaultConfig: Config = {
@@ -33,6 +35,7 @@ export const defaultConfig: Config = {
   logLevel: 'info',
   socketGid: undefined,
   spareShims: 2,
+  registryDirectories: ['/etc/gantry/certs.d', '/etc/containerd/certs.d'],
 };
 
 /** What a file said, and what in it nobody understands. */
@@ -68,6 +71,7 @@ export function parseConfig(text: string, source: string): LoadedConfig {
     address: reader.text('grpc.address') ?? defaultConfig.address,
     socketGid: reader.integer('grpc.gid') ?? defaultConfig.socketGid,
     spareShims: parseSpares(reader.integer('shim.spares') ?? defaultConfig.spareShims, `${source}: shim.spares`),
+    registryDirectories: reader.text('registry.config_path')?.split(':') ?? defaultConfig.registryDirectories,
     logLevel: parseLogLevel(reader.text('debug.level') ?? defaultConfig.logLevel, `${source}: debug.level`),
   };
   return { config, warnings: reader.unknownKeys().map((key) => `${source}: unknown key ${key} is ignored`) };
@@ -107,6 +111,10 @@ export function formatConfig(config: Config): string {
     '[shim]',
     '# How many shims are kept ready for the next containers; each holds about two megabytes. 0: made when needed.',
     `spares = ${config.spareShims}`,
+    '',
+    '[registry]',
+    '# Directories with a directory a registry (HOST_PORT_, HOST:PORT, _default) that has a hosts.toml or certificates.',
+    `config_path = ${JSON.stringify(config.registryDirectories.join(':'))}`,
     '',
     '[debug]',
     `# ${logLevels.join(', ')}`,

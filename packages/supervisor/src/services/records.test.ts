@@ -4,6 +4,7 @@ import { isCode } from '@gantry/errors';
 import { keys, memoryStore } from '@gantry/store';
 import type { Store } from '@gantry/store';
 import type { Publisher } from '../events/exchange.ts';
+import { ImageRecords } from '../images/image-records.ts';
 import type { Binding } from '../rpc/handlers.ts';
 import { containersService } from './containers.ts';
 import { imagesService } from './images.ts';
@@ -45,7 +46,7 @@ function fixture(): Fixture {
     topics,
     collections,
     containers: containersService({ store, events, gc }),
-    images: imagesService({ store, events, gc }),
+    images: imagesService({ records: new ImageRecords({ store, events, gc }) }),
     leases: leasesService({ store, gc }),
     namespaces: namespacesService({ store, events }),
   };
