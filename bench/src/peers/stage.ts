@@ -31,6 +31,8 @@ export class Stage {
   /** The random word in everything's name. */
   readonly mark: string;
   readonly #dir = scratchDirectory();
+  /** A tmpfs for the daemons' state directories, which are below /run on a host in service. */
+  readonly #run = path.join(this.#dir, 'run');
   readonly #cgroups: CgroupTree;
   #ending: Promise<string[]> | undefined;
 
@@ -47,7 +49,8 @@ export class Stage {
   #gantry(name: 'gantry' | 'peer', bin: string | undefined, random: string): Side {
     const dir = path.join(this.#dir, name);
     mkdirSync(dir);
-    const daemon = gantryd(dir, [], bin === undefined ? undefined : path.resolve(bin));
+    const program = bin === undefined ? undefined : path.resolve(bin);
+    const daemon = gantryd(dir, [], program, undefined, path.join(this.#run, name));
     const namespace = `bench-${name}-${random}`;
     return new Side({
       name,
@@ -63,7 +66,7 @@ export class Stage {
   #peer(options: Pick<Options, 'peerGantryd' | 'runtime'>, random: string): Side {
     if (options.peerGantryd !== undefined) return this.#gantry('peer', options.peerGantryd, random);
     const dir = path.join(this.#dir, 'peer');
-    const daemon = stockContainerd(dir);
+    const daemon = stockContainerd(dir, path.join(this.#run, 'peer'));
     const namespace = `bench-peer-${random}`;
     return new Side({
       name: 'peer',
@@ -86,6 +89,9 @@ export class Stage {
   async start(): Promise<void> {
     const archive = path.join(this.#dir, 'image.tar');
     writeFileSync(archive, ociArchive());
+    mkdirSync(this.#run);
+    const { code, stderr } = await run('mount', ['-t', 'tmpfs', '-o', 'mode=0755', 'gantry-bench', this.#run]);
+    if (code !== 0) throw new Error(`mounting a tmpfs at ${this.#run}: ${stderr}`);
     for (const side of this.sides) await side.start(archive);
   }
 
@@ -111,6 +117,7 @@ export class Stage {
       }
     }
     swept.push(...(await this.#killLeftovers()));
+    await run('umount', [this.#run]);
     const mounts = await unmountBelow(this.#dir);
     swept.push(...mounts.swept, ...(await this.#removeCgroups()));
     // Never through a mount: what is behind it is not ours to remove.

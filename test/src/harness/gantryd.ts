@@ -122,15 +122,18 @@ export class DaemonProcess implements Daemon {
   }
 }
 
-/** A gantryd below `dir`, of this checkout unless `bin` is another's, run by the words of `runner`; not started yet. */
+/**
+ * A gantryd below `dir`, of this checkout unless `bin` is another's, run by the words of `runner`; not started yet. `state` is
+ * its state directory.
+ */
 export function gantryd(
   dir: string,
   extraArgs: readonly string[] = [],
   bin = path.join(checkout, 'packages/supervisor/bin/gantryd.js'),
   runner: readonly string[] = [process.execPath],
+  state = path.join(dir, 'state'),
 ): DaemonProcess & { root: string; state: string } {
   const root = path.join(dir, 'root');
-  const state = path.join(dir, 'state');
   const address = path.join(dir, 'g.sock');
   const command = [...runner, bin, '--root', root, '--state', state, '--address', address, ...extraArgs];
   mkdirSync(dir, { recursive: true });

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { DaemonProcess } from './gantryd.ts';
 
 /** A stock containerd below `dir`, without CRI; not started yet. */
-export function stockContainerd(dir: string): DaemonProcess {
+export function stockContainerd(dir: string, state = path.join(dir, 'state')): DaemonProcess {
   mkdirSync(dir, { recursive: true });
   const address = path.join(dir, 'c.sock');
   const config = path.join(dir, 'config.toml');
@@ -13,7 +13,7 @@ export function stockContainerd(dir: string): DaemonProcess {
     [
       'version = 2',
       `root = "${path.join(dir, 'root')}"`,
-      `state = "${path.join(dir, 'state')}"`,
+      `state = "${state}"`,
       'disabled_plugins = ["io.containerd.grpc.v1.cri"]',
       '[grpc]',
       `  address = "${address}"`,
