@@ -1,3 +1,4 @@
+export { compress, decompress, detectCompression } from './compression.ts';
 export type * from './entry.ts';
 export * from './read-tar.ts';
 export * from './tar-parser.ts';

@@ -76,9 +76,13 @@ export class TarParser {
     }
   }
 
-  /** Says that no more bytes come. Throws invalid argument when the archive ends inside a header, entry or padding. */
+  /**
+   * Says that no more bytes come. Throws invalid argument when the archive ends inside a header or an entry. Some writers
+   * leave out the end mark, and umoci even the last entry's padding: nothing of the content is missing then.
+   */
   finish(): void {
-    const between = this.#state === 'header' && this.#blockFill === 0 && !this.#hasPendingMeta();
+    const complete = (this.#state === 'header' && this.#blockFill === 0) || this.#state === 'padding';
+    const between = complete && !this.#hasPendingMeta();
     if (this.#state !== 'ended' && !between) throw invalidArgument('truncated tar archive');
   }
 

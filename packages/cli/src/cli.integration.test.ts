@@ -59,6 +59,7 @@ async function nextOutput(child: ChildProcess): Promise<void> {
 
 const words = (line: string): string[] => line.split(' ');
 
+t.setTimeout(180_000);
 t.test('without a supervisor one line says so, and the status is 125', async (t) => {
   const { code, out, err } = await gantry(['-a', '/nonexistent/x.sock', 'ps']);
   t.same({ code, out }, { code: 125, out: '' });

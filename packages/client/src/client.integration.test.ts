@@ -14,6 +14,7 @@ const skip = reason === undefined ? false : reason;
 let supervisor: TestSupervisor | undefined;
 let client: Client;
 
+t.setTimeout(180_000);
 t.test('the supervisor answers', { skip }, async (t) => {
   supervisor = await testSupervisor();
   client = connect({ address: supervisor.address, namespace: supervisor.namespace });

@@ -7,7 +7,7 @@ export { defaultRuntime } from './containers/create.ts';
 export type { CreateContainerOptions } from './containers/create.ts';
 export type { RemoveContainerOptions } from './containers/remove.ts';
 export { ImagesClient } from './images/images.ts';
-export type { ImportOptions, PlatformOptions, UnpackOptions } from './images/images.ts';
+export type { ExportOptions, ImportOptions, PlatformOptions, UnpackOptions } from './images/images.ts';
 export type { ResolvedImage } from './images/resolve.ts';
 export { ContainersClient } from './services/containers.ts';
 export type { ContainerRecord } from './services/containers.ts';
@@ -45,5 +45,7 @@ export type {
   RegistryCredentials,
   RegistryOptions,
 } from './transfer/registry.ts';
+export { TransferStream } from './transfer/streams.ts';
+export { runTransfer, transferEnd } from './transfer/transfer.ts';
 export type { TransferOptions, TransferProgress } from './transfer/transfer.ts';
 export { waitForExit } from './tasks/wait.ts';

@@ -4,13 +4,12 @@
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { TarParser } from '@gantry/archive';
+import { decompress, detectCompression, TarParser } from '@gantry/archive';
 import { dataLoss, isCode, messageOf, notImplemented } from '@gantry/errors';
 import { AT_FDCWD, O_DIRECTORY, O_RDONLY } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
 import { digestAlgorithm, finishDigest, hasherFor, layerMediaType, mediaTypes, parseDigest } from '@gantry/oci';
 import type { Digest, LayerCompression } from '@gantry/oci';
-import { decompress, detectCompression } from './compression.ts';
 import type { ApplyRequest, DiffResult } from './differ-types.ts';
 import { LayerTar } from './layer-tar.ts';
 import { openLayerTarget, optionValue } from './mounts.ts';

@@ -1,12 +1,12 @@
 /** One compare, inside a worker: the difference of two trees as a layer. */
 import { createHash } from 'node:crypto';
+import { compress } from '@gantry/archive';
 import { notImplemented } from '@gantry/errors';
 import { AT_SYMLINK_NOFOLLOW } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
 import { finishDigest, layerMediaType, mediaTypes } from '@gantry/oci';
 import type { LayerCompression } from '@gantry/oci';
 import { ChangeTar } from './change-tar.ts';
-import { compress } from './compression.ts';
 import type { CompareRequest, CompareResult } from './differ-types.ts';
 import { joinPath } from './entry-path.ts';
 import { mountPrivately, openTree, readOnlyMounts } from './mounts.ts';

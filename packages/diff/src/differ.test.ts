@@ -107,6 +107,16 @@ t.test('more jobs than workers wait for each other', async (t) => {
   t.equal(new Set(benches.map((bench) => listing(bench.root).replaceAll(/ \d{10} /g, ' '))).size, 1);
 });
 
+t.test('a worker that is just leaving gets no more jobs', async (t) => {
+  const hasty = new Differ({ idleMs: 0 });
+  t.teardown(async () => hasty.close());
+  for (let round = 0; round < 4; round++) {
+    await hasty.apply(new Bench(t).request(tar));
+    // By now it was told to go, and is not gone yet.
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+});
+
 /** A layer that takes long enough to be interrupted. */
 const slow = tarOf(Array.from({ length: 40_000 }, (_, index) => file(`d${index % 100}/f${index}`, 'x')));
 

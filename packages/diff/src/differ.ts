@@ -43,6 +43,8 @@ interface Worker {
   readonly child: ChildProcess;
   busy: { readonly job: number; readonly assignment: Assignment } | undefined;
   idleTimer: NodeJS.Timeout | undefined;
+  /** It has been told to go and gets no more jobs. */
+  leaving: boolean;
   /** The end of what it wrote to stderr. */
   complaint: string;
 }
@@ -100,8 +102,14 @@ export class Differ {
 
   #assign(): void {
     while (this.#queue.length > 0) {
-      const idle = [...this.#workers].find((worker) => worker.busy === undefined && worker.child.connected);
-      const worker = idle ?? (this.#workers.size < this.#maximumWorkers ? this.#spawn() : undefined);
+      const idle = [...this.#workers].find(
+        (worker) => worker.busy === undefined && !worker.leaving && worker.child.connected,
+      );
+      const worker =
+        idle ??
+        ([...this.#workers].filter(({ leaving }) => !leaving).length < this.#maximumWorkers
+          ? this.#spawn()
+          : undefined);
       const assignment = worker && this.#queue.shift();
       if (worker === undefined || assignment === undefined) return;
       this.#jobs += 1;
@@ -119,7 +127,7 @@ export class Differ {
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     });
-    const worker: Worker = { child, busy: undefined, idleTimer: undefined, complaint: '' };
+    const worker: Worker = { child, busy: undefined, idleTimer: undefined, leaving: false, complaint: '' };
     this.#workers.add(worker);
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       worker.complaint = (worker.complaint + text).slice(-complaintBytes);
@@ -157,7 +165,10 @@ export class Differ {
   /** An idle worker neither keeps this process running nor stays for ever. */
   #rest(worker: Worker): void {
     hold(worker.child, false);
-    worker.idleTimer = setTimeout(() => void end(worker), this.#idleMs);
+    worker.idleTimer = setTimeout(() => {
+      worker.leaving = true;
+      void end(worker);
+    }, this.#idleMs);
     worker.idleTimer.unref();
   }
 

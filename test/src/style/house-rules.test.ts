@@ -13,7 +13,7 @@ const walls: Readonly<Record<string, readonly string[]>> = {
   'packages/ttrpc': ['errors', 'api'],
   'packages/cgroups': ['errors', 'libc', 'oci'],
   'packages/store': ['errors'],
-  'packages/archive': ['errors'],
+  'packages/archive': ['errors', 'oci'],
   'packages/content': ['errors', 'store', 'oci'],
   'packages/snapshots': ['errors', 'store', 'libc'],
   'packages/diff': ['errors', 'libc', 'archive', 'oci'],

@@ -1,5 +1,7 @@
 /** Images as a person thinks of them: by name, with what they need to run. */
-import { hostPlatform, normalizeReference } from '@gantry/oci';
+import { readImageArchive, writeImageArchive } from '@gantry/archive/images';
+import type { ArchivedImage, WriteArchiveOptions } from '@gantry/archive/images';
+import { hostPlatform, normalizeReference, parseDigest } from '@gantry/oci';
 import type { Platform } from '@gantry/oci';
 import type { images } from '@gantry/api';
 import { isCode, notFound } from '@gantry/errors';
@@ -12,7 +14,8 @@ import type { CallOptions } from '../transport/call-options.ts';
 import { pullImage, pushImage } from '../transfer/registry.ts';
 import type { PullOptions, PushOptions } from '../transfer/registry.ts';
 import type { Transport } from '../transport/transport.ts';
-import { readImageArchive } from './import.ts';
+import { archiveContent } from './archive-content.ts';
+import { importPrefix, nameOfEntry } from './names.ts';
 import { resolveImage } from './resolve.ts';
 import type { ResolvedImage } from './resolve.ts';
 import { unpackImage } from './unpack.ts';
@@ -42,6 +45,8 @@ export interface ImportOptions extends UnpackOptions {
   /** Default true: the images can be run at once. */
   readonly unpack?: boolean | undefined;
 }
+
+export type ExportOptions = CallOptions & WriteArchiveOptions;
 
 export class ImagesClient {
   private readonly components: ImagesComponents;
@@ -134,12 +139,29 @@ export class ImagesClient {
     await using lease = await components.leases.with({ namespace: options.namespace });
     const leased = { ...options, lease: lease.id };
     const made: images.Image[] = [];
-    for (const { name, target } of await readImageArchive(components.content, source, leased)) {
+    const prefix = options.prefix ?? importPrefix();
+    const archive = await readImageArchive(archiveContent(components.content, leased), source);
+    for (const entry of archive.images) {
       // Unpacked before it is named: a name promises an image that runs.
-      if (options.unpack ?? true) await this.unpackResolved(await this.resolveTarget(target, leased), leased);
-      made.push(await this.store.put({ name, target }, leased));
+      if (options.unpack ?? true) await this.unpackResolved(await this.resolveTarget(entry, leased), leased);
+      const { mediaType, digest, size } = entry;
+      const target = { mediaType, digest, size: BigInt(size) };
+      made.push(await this.store.put({ name: nameOfEntry(entry, prefix), target }, leased));
     }
     return made;
+  }
+
+  /**
+   * The images as one archive that OCI tools and `docker load` read; the same images give the same bytes. Of an index the
+   * images of `platforms` (this host's) are taken. Throws not found when something of them is not stored.
+   */
+  async *export(names: readonly string[], options: ExportOptions = {}): AsyncGenerator<Uint8Array, void, void> {
+    const records = await Promise.all(names.map(async (name) => this.get(name, options)));
+    const chosen = records.map((record): ArchivedImage => {
+      const { mediaType, digest, size, annotations } = targetOf(record);
+      return { name: record.name, target: { mediaType, digest: parseDigest(digest), size: Number(size), annotations } };
+    });
+    yield* writeImageArchive(archiveContent(this.components.content, options), chosen, options);
   }
 
   private resolveTarget(

@@ -3,11 +3,11 @@ import { gzipSync } from 'node:zlib';
 import { Readable } from 'node:stream';
 import { alreadyExists, notFound } from '@gantry/errors';
 import { digestOf } from '@gantry/oci';
+import { parseDockerManifest, readImageArchive } from '@gantry/archive/images';
 import type { ContentCalls } from '../services/content.ts';
 import { baseLayer, dockerArchive, ociArchive } from '../testing/images.ts';
 import { tarBytes } from '../testing/tar-bytes.ts';
-import { parseDockerManifest } from './docker-manifest.ts';
-import { readImageArchive } from './import.ts';
+import { archiveContent } from './archive-content.ts';
 import { importPrefix, nameOfEntry } from './names.ts';
 import { resolveImage } from './resolve.ts';
 import { unpackImage } from './unpack.ts';
@@ -29,6 +29,11 @@ function memoryContent(): ContentCalls & { blobs: Map<string, Buffer>; labels: M
       const existed = blobs.has(digest);
       blobs.set(digest, bytes);
       return { digest, size: BigInt(bytes.length), existed };
+    },
+    async *read(digest) {
+      const bytes = blobs.get(digest);
+      if (bytes === undefined) throw notFound(`content ${digest}`);
+      yield bytes;
     },
     async readAll(digest) {
       const bytes = blobs.get(digest);
@@ -59,14 +64,13 @@ const other = tarBytes([{ name: 'world', body: 'world' }]);
 
 t.test('an OCI layout becomes content with labelled references', async (t) => {
   const content = memoryContent();
-  const [image] = await readImageArchive(content, streamOf(ociArchive({ layers: [small, other] })), {});
-  t.equal(image?.name, 'docker.io/library/box:1');
-  const { manifest, configDigest, config } = await resolveImage(
-    content,
-    image?.target ?? { mediaType: '', digest: '' },
-  );
+  const {
+    images: [image],
+  } = await readImageArchive(archiveContent(content, {}), streamOf(ociArchive({ layers: [small, other] })));
+  t.equal(image && nameOfEntry(image, 'p'), 'docker.io/library/box:1');
+  const { manifest, configDigest, config } = await resolveImage(content, image ?? { mediaType: '', digest: '' });
   t.same(config.rootfs.diff_ids, [digestOf(small), digestOf(other)]);
-  t.same(content.labels.get(image?.target.digest ?? ''), {
+  t.same(content.labels.get(image?.digest ?? ''), {
     'containerd.io/gc.ref.content.config': configDigest,
     'containerd.io/gc.ref.content.l.0': manifest.layers[0]?.digest,
     'containerd.io/gc.ref.content.l.1': manifest.layers[1]?.digest,
@@ -76,9 +80,11 @@ t.test('an OCI layout becomes content with labelled references', async (t) => {
 t.test('a docker save archive, gzipped, gets a manifest of its own and a full name', async (t) => {
   const content = memoryContent();
   const archive = gzipSync(dockerArchive('box:2', { layers: [small, gzipSync(other)], diffIds: [] }));
-  const [image] = await readImageArchive(content, streamOf(archive), {});
-  t.equal(image?.name, 'docker.io/library/box:2');
-  const manifest: unknown = JSON.parse(String(content.blobs.get(image?.target.digest ?? '')));
+  const {
+    images: [image],
+  } = await readImageArchive(archiveContent(content, {}), streamOf(archive));
+  t.equal(image && nameOfEntry(image, 'p'), 'docker.io/library/box:2');
+  const manifest: unknown = JSON.parse(String(content.blobs.get(image?.digest ?? '')));
   t.match(manifest, {
     layers: [
       { mediaType: 'application/vnd.docker.image.rootfs.diff.tar', digest: digestOf(small) },
@@ -89,7 +95,7 @@ t.test('a docker save archive, gzipped, gets a manifest of its own and a full na
 
 t.test('archives that are none, or incomplete, are refused with a reason', async (t) => {
   const refuse = async (bytes: Buffer, message: RegExp): Promise<void> => {
-    await t.rejects(readImageArchive(memoryContent(), streamOf(bytes), {}), { message });
+    await t.rejects(readImageArchive(archiveContent(memoryContent(), {}), streamOf(bytes)), { message });
   };
   const version = (text: string): Buffer =>
     tarBytes([{ name: 'oci-layout', body: JSON.stringify({ imageLayoutVersion: text }) }]);
@@ -105,7 +111,9 @@ t.test('a blob whose bytes do not match its name is refused', async (t) => {
   const archive = ociArchive({ layers: [baseLayer()] });
   const at = archive.lastIndexOf('blobs/sha256/') + 512 + 100;
   archive.writeUInt8(archive.readUInt8(at) ^ 0xff, at);
-  await t.rejects(readImageArchive(memoryContent(), streamOf(archive), {}), { message: /unexpected commit digest/ });
+  await t.rejects(readImageArchive(archiveContent(memoryContent(), {}), streamOf(archive)), {
+    message: /unexpected commit digest/,
+  });
 });
 
 t.test('names: full name, full reference, tag with a prefix, digest', (t) => {
@@ -163,8 +171,10 @@ async function resolved(
   content: ContentCalls,
   layers: readonly Buffer[],
 ): Promise<Awaited<ReturnType<typeof resolveImage>>> {
-  const [image] = await readImageArchive(content, streamOf(ociArchive({ layers })), {});
-  return resolveImage(content, image?.target ?? { mediaType: '', digest: '' });
+  const {
+    images: [image],
+  } = await readImageArchive(archiveContent(content, {}), streamOf(ociArchive({ layers })));
+  return resolveImage(content, image ?? { mediaType: '', digest: '' });
 }
 
 t.test('layers are unpacked bottom first onto their chain, and once only', async (t) => {

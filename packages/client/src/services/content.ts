@@ -38,7 +38,7 @@ export interface Written {
 }
 
 /** What working on images needs of the content service; tests pass a literal. */
-export type ContentCalls = Pick<ContentClient, 'info' | 'readAll' | 'setLabels' | 'write'>;
+export type ContentCalls = Pick<ContentClient, 'info' | 'read' | 'readAll' | 'setLabels' | 'write'>;
 
 export class ContentClient {
   private readonly transport: Transport;

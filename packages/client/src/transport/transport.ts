@@ -6,7 +6,7 @@
  */
 import { leaseHeader, namespaceHeader } from '@gantry/api';
 import type { MessageType, MethodType, PartialMessage, ServiceType } from '@gantry/api';
-import { cancelled, fromStatus, GantryError } from '@gantry/errors';
+import { cancelled, fromStatus, GantryError, statusNumbers } from '@gantry/errors';
 import { Client, credentials, Metadata } from '@grpc/grpc-js';
 import type { CallOptions as GrpcCallOptions, ServiceError } from '@grpc/grpc-js';
 import { BidiStream } from './bidi-stream.ts';
@@ -42,6 +42,13 @@ export function fromServiceError(err: unknown): unknown {
     return err;
   }
   const details = 'details' in err && typeof err.details === 'string' ? err.details : err.message;
+  // containerd has no better code for a deadline or a cancellation that it noticed before we did.
+  if (err.code === statusNumbers.unknown && details.endsWith('context deadline exceeded')) {
+    return new GantryError('deadline exceeded', details);
+  }
+  if (err.code === statusNumbers.unknown && details.endsWith('context canceled')) {
+    return new GantryError('cancelled', details);
+  }
   return fromStatus({ code: err.code, message: withoutChannelJargon(details) });
 }
 

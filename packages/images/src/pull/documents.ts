@@ -48,7 +48,11 @@ export async function readDocument(
 }
 
 /** Reads a stored blob whole. Throws not found, resource exhausted. */
-export async function readStored(content: ImageContent, { digest }: Descriptor, limitBytes: number): Promise<Buffer> {
+export async function readStored(
+  content: Pick<ImageContent, 'read'>,
+  { digest }: { readonly digest: string },
+  limitBytes: number,
+): Promise<Buffer> {
   const pieces: Uint8Array[] = [];
   let length = 0;
   for await (const piece of content.read(digest)) {

@@ -22,7 +22,7 @@ export function ingestRef(kind: ContentKind, { digest }: Descriptor): string {
 export async function takeWriter(
   content: ImageContent,
   ref: string,
-  { digest, size }: Descriptor,
+  { digest, size }: Pick<Descriptor, 'size'> & { readonly digest: string },
   signal: AbortSignal | undefined,
 ): Promise<Writer | undefined> {
   let seen: bigint | undefined;

@@ -1,9 +1,9 @@
 /** Registry → image store: everything is fetched under a lease, unpacked while it comes, and named at the end. */
-import { events } from '@gantry/api';
 import type { transferTypes } from '@gantry/api';
 import { notFound } from '@gantry/errors';
-import { imageContent, pullImage } from '@gantry/images';
+import { pullImage } from '@gantry/images';
 import type { ArrivingImage } from '@gantry/images';
+import { transferContent } from './content.ts';
 import { ownRecords } from './image-names.ts';
 import { platformOf } from './platforms.ts';
 import { blobProgress } from './progress.ts';
@@ -26,14 +26,7 @@ export async function pull(
   }
   const resolver = registryClient(tools, namespace, source);
   await tools.leases.with({ namespace, lease: call.lease, subject: `pull ${reference}` }, async (lease) => {
-    const content = imageContent({
-      store: tools.content,
-      namespace,
-      lease,
-      resumable: true,
-      onBlob: ({ digest, size }) =>
-        tools.events.publish(namespace, '/content/create', events.ContentCreate, { digest, size }),
-    });
+    const content = transferContent(tools, { namespace, lease, resumable: true });
     const pulled = await pullImage({ resolver, content, turns: tools.turns }, reference, {
       platforms: store.platforms.length === 0 ? 'all' : store.platforms.map(platformOf),
       allMetadata: store.allMetadata,

@@ -1,10 +1,11 @@
 /** Image store → registry. */
 import { failedPrecondition } from '@gantry/errors';
 import type { transferTypes } from '@gantry/api';
-import { imageContent, pushImage } from '@gantry/images';
+import { pushImage } from '@gantry/images';
 import { parseDigest } from '@gantry/oci';
 import type { Descriptor } from '@gantry/oci';
 import type { Image } from '../images/image-records.ts';
+import { transferContent } from './content.ts';
 import { sourceImages } from './image-names.ts';
 import { platformOf } from './platforms.ts';
 import { blobProgress } from './progress.ts';
@@ -27,7 +28,7 @@ export async function push(
   tell({ event: 'pushing content', name: reference });
   const resolver = registryClient(tools, namespace, destination);
   await tools.leases.with({ namespace, lease: call.lease, subject: `push ${reference}` }, async (lease) => {
-    const content = imageContent({ store: tools.content, namespace, lease });
+    const content = transferContent(tools, { namespace, lease });
     await pushImage({ resolver, content }, reference, targetOf(image), {
       signal,
       ...(platform === undefined ? {} : { platform: platformOf(platform) }),

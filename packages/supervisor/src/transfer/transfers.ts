@@ -17,6 +17,8 @@ import type { Call } from '../rpc/call.ts';
 import type { Streams } from '../streams/streams.ts';
 import { version } from '../version.ts';
 import { TransferLeases } from './leases.ts';
+import { exportArchive } from './export.ts';
+import { importArchive } from './import.ts';
 import { progressTo } from './progress.ts';
 import type { Tell } from './progress.ts';
 import { pull } from './pull.ts';
@@ -89,11 +91,17 @@ export class Transfers {
 
 type Ends =
   | { readonly kind: 'registry'; readonly value: transferTypes.OCIRegistry }
-  | { readonly kind: 'image store'; readonly value: transferTypes.ImageStore };
+  | { readonly kind: 'image store'; readonly value: transferTypes.ImageStore }
+  | { readonly kind: 'archive to import'; readonly value: transferTypes.ImageImportStream }
+  | { readonly kind: 'archive to export'; readonly value: transferTypes.ImageExportStream };
 
 async function join(tools: TransferTools, call: TransferCall, from: Ends, to: Ends): Promise<void> {
   if (from.kind === 'registry' && to.kind === 'image store') return pull(tools, call, from.value, to.value);
   if (from.kind === 'image store' && to.kind === 'registry') return push(tools, call, from.value, to.value);
+  if (from.kind === 'archive to import' && to.kind === 'image store')
+    return importArchive(tools, call, from.value, to.value);
+  if (from.kind === 'image store' && to.kind === 'archive to export')
+    return exportArchive(tools, call, from.value, to.value);
   if (from.kind === 'image store' && to.kind === 'image store') return tag(tools, call, from.value, to.value);
   throw notImplemented(`transfer from ${from.kind} to ${to.kind}`);
 }
@@ -105,6 +113,10 @@ function endOf(any: wellKnown.Any | undefined, what: 'source' | 'destination'): 
       return { kind: 'registry', value: transferTypes.OCIRegistry.decode(any.value) };
     case transferTypes.ImageStore.typeName:
       return { kind: 'image store', value: transferTypes.ImageStore.decode(any.value) };
+    case transferTypes.ImageImportStream.typeName:
+      return { kind: 'archive to import', value: transferTypes.ImageImportStream.decode(any.value) };
+    case transferTypes.ImageExportStream.typeName:
+      return { kind: 'archive to export', value: transferTypes.ImageExportStream.decode(any.value) };
     default:
       throw notImplemented(`${what} of a transfer of type ${JSON.stringify(any.typeUrl)}`);
   }

@@ -5,16 +5,18 @@
  * the rest. The few documents that say how the files belong together stay in memory, bounded.
  */
 import { randomUUID } from 'node:crypto';
-import { createGunzip } from 'node:zlib';
-import { Readable } from 'node:stream';
 import { isDigest } from '@gantry/oci';
-import { readTar } from '@gantry/archive';
-import { invalidArgument, notImplemented, notFound, resourceExhausted, wrap } from '@gantry/errors';
-import type { ContentCalls } from '../services/content.ts';
-import type { CallOptions } from '../transport/call-options.ts';
+import type { LayerCompression } from '@gantry/oci';
+import { invalidArgument, notFound, resourceExhausted, wrap } from '@gantry/errors';
+import { decompress, detectCompression } from '../compression.ts';
+import { readTar } from '../read-tar.ts';
+import type { ArchiveContent } from './archive-content.ts';
 
 /** Limit of one document kept in memory. */
 const documentLimitBytes = 20 * 1024 * 1024;
+
+/** So many bytes tell how a file is packed. */
+const magicBytes = 4;
 
 const documentNames = new Set(['oci-layout', 'index.json', 'manifest.json', 'repositories']);
 
@@ -23,7 +25,7 @@ export interface StoredFile {
   readonly digest: string;
   readonly size: bigint;
   /** By its first bytes. */
-  readonly gzipped: boolean;
+  readonly compression: LayerCompression;
 }
 
 /** What an archive holds; keys are clean paths without a leading `./`. */
@@ -62,12 +64,8 @@ export class ArchiveFiles {
   }
 }
 
-/** Stores the archive's files. `options` should carry a lease. */
-export async function storeArchive(
-  source: AsyncIterable<Uint8Array>,
-  content: ContentCalls,
-  options: CallOptions,
-): Promise<ArchiveFiles> {
+/** Stores the archive's files: a tar, plain or packed with gzip or zstd. */
+export async function storeArchive(source: AsyncIterable<Uint8Array>, content: ArchiveContent): Promise<ArchiveFiles> {
   const archive = new ArchiveFiles();
   for await (const { header, body } of readTar(await decompressed(source))) {
     const path = cleanPath(header.name.toString());
@@ -78,7 +76,7 @@ export async function storeArchive(
       archive.addLink(path, cleanPath(target));
     } else if (header.type === 'file') {
       if (documentNames.has(path)) archive.addDocument(path, await collect(body, path));
-      else archive.addFile(path, await storeFile(body, path, header.size, content, options));
+      else archive.addFile(path, await storeFile(body, path, header.size, content));
     }
   }
   return archive;
@@ -88,21 +86,19 @@ async function storeFile(
   body: AsyncIterable<Uint8Array>,
   path: string,
   size: bigint,
-  content: ContentCalls,
-  options: CallOptions,
+  content: ArchiveContent,
 ): Promise<StoredFile> {
   const [, algorithm, encoded] = /^blobs\/([^/]+)\/([^/]+)$/.exec(path) ?? [];
   const named = `${algorithm ?? ''}:${encoded ?? ''}`;
   const expected = isDigest(named) ? named : undefined;
-  const peeked = await peek(body, 2);
+  const peeked = await peek(body, magicBytes);
   try {
     const written = await content.write(peeked.all(), {
-      ...options,
       ref: expected === undefined ? `tar-${randomUUID()}-${path}` : `blob-${expected}`,
       expected,
-      sizeBytes: size,
+      size,
     });
-    return { digest: written.digest, size, gzipped: isGzip(peeked.head) };
+    return { digest: written.digest, size, compression: detectCompression(peeked.head) };
   } catch (err) {
     throw wrap(err, `storing "${path}" of the archive`);
   }
@@ -123,11 +119,9 @@ async function collect(body: AsyncIterable<Uint8Array>, path: string): Promise<B
 
 /** The plain tar inside the source, by its first bytes. */
 async function decompressed(source: AsyncIterable<Uint8Array>): Promise<AsyncIterable<Uint8Array>> {
-  const { head, all } = await peek(source, 4);
+  const { head, all } = await peek(source, magicBytes);
   if (head.length === 0) throw invalidArgument('the archive is empty');
-  if (isGzip(head)) return Readable.from(all()).compose(createGunzip());
-  if (head.readUInt32BE(0) === 0x28b52ffd) throw notImplemented('zstd-compressed archives; decompress it first');
-  return all();
+  return decompress(all(), detectCompression(head));
 }
 
 /** The first bytes of a stream (fewer at its end), and the whole stream again. */
@@ -150,10 +144,6 @@ async function peek(
       yield* { [Symbol.asyncIterator]: () => iterator };
     },
   };
-}
-
-function isGzip(head: Buffer): boolean {
-  return head[0] === 0x1f && head[1] === 0x8b;
 }
 
 /** Slashes collapsed, `.` and `..` resolved within the archive. */

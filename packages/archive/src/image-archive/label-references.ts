@@ -1,0 +1,53 @@
+/**
+ * The labels that tell the garbage collector what a document refers to: index → `gc.ref.content.m.<n>`, manifest →
+ * `gc.ref.content.config` and `gc.ref.content.l.<n>`.
+ */
+import { isCode } from '@gantry/errors';
+import { isIndexType, parseIndex, parseManifest } from '@gantry/oci';
+import type { Descriptor } from '@gantry/oci';
+import { documentLimitBytes } from './archive-content.ts';
+import type { ArchiveContent } from './archive-content.ts';
+
+const refLabel = 'containerd.io/gc.ref.content';
+
+/** Which manifests of an index are wanted with what they refer to. */
+export type Wanted = (entry: Descriptor) => boolean;
+
+/**
+ * Labels the document and everything below it. Manifests of an index that are not stored or not wanted (other platforms)
+ * are labelled but not followed; a stored manifest must be complete, or not found is thrown.
+ */
+export async function labelReferences(
+  content: ArchiveContent,
+  target: { readonly mediaType: string; readonly digest: string },
+  wanted: Wanted = () => true,
+): Promise<void> {
+  const bytes = await content.readAll(target.digest, documentLimitBytes);
+  if (isIndexType(target.mediaType)) {
+    const { manifests } = parseIndex(bytes);
+    await content.setLabels(target.digest, numbered('m', manifests));
+    for (const manifest of manifests) {
+      if (wanted(manifest) && (await isStored(content, manifest.digest))) {
+        await labelReferences(content, manifest, wanted);
+      }
+    }
+    return;
+  }
+  const { config, layers } = parseManifest(bytes);
+  for (const child of [config, ...layers]) await content.sizeOf(child.digest);
+  await content.setLabels(target.digest, { [`${refLabel}.config`]: config.digest, ...numbered('l', layers) });
+}
+
+function numbered(letter: string, children: readonly Descriptor[]): Record<string, string> {
+  return Object.fromEntries(children.map((child, index) => [`${refLabel}.${letter}.${index}`, child.digest]));
+}
+
+async function isStored(content: ArchiveContent, digest: string): Promise<boolean> {
+  try {
+    await content.sizeOf(digest);
+    return true;
+  } catch (err) {
+    if (isCode(err, 'not found')) return false;
+    throw err;
+  }
+}
