@@ -112,7 +112,7 @@ export function defaultOverlayOptions(): readonly string[] {
  */
 export async function overlayfsUnusable(
   root: string,
-  sys: Pick<Syscalls, 'fsopen' | 'fsconfigString' | 'fsconfigCreate' | 'fsmount' | 'close'> = linux,
+  sys: Pick<Syscalls, 'fsopen' | 'fsconfigString' | 'fsconfigFlag' | 'fsconfigCreate' | 'fsmount' | 'close'> = linux,
 ): Promise<string | undefined> {
   await mkdir(root, { recursive: true, mode: 0o700 });
   const scratch = await mkdtemp(path.join(root, 'probe-'));
@@ -124,6 +124,8 @@ export async function overlayfsUnusable(
       sys.fsconfigString(context, 'lowerdir', path.join(scratch, 'lower'));
       sys.fsconfigString(context, 'upperdir', path.join(scratch, 'upper'));
       sys.fsconfigString(context, 'workdir', path.join(scratch, 'work'));
+      // Its end would write all that the file system below has not written yet, which takes as long as it takes.
+      sys.fsconfigFlag(context, 'volatile');
       sys.fsconfigCreate(context);
       sys.close(sys.fsmount(context, 0));
     } finally {

@@ -2,28 +2,44 @@
  * The composition root: everything gantryd consists of, made once, in order, and taken down in reverse. A reader sees
  * here what runs.
  */
-import { closeSync, openSync } from 'node:fs';
-import { chmod, chown, lstat, mkdir, unlink } from 'node:fs/promises';
+import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  containers,
+  content,
+  diff,
+  health,
+  images,
+  introspection,
+  leases,
+  namespaces,
+  snapshots,
+  streaming,
+  tasks,
+  transfer,
+} from '@gantry/api';
+import type { ServiceType } from '@gantry/api';
 import { ContentStore } from '@gantry/content';
 import { Differ } from '@gantry/diff';
-import { alreadyExists, codeOf, failedPrecondition, messageOf, wrap } from '@gantry/errors';
+import { failedPrecondition, internal, messageOf, unavailable } from '@gantry/errors';
 import { CLOSE_RANGE_CLOEXEC, linux } from '@gantry/libc';
 import { NativeSnapshotter, OverlayfsSnapshotter, overlayfsUnusable, SnapshotStore } from '@gantry/snapshots';
 import type { Snapshotter } from '@gantry/snapshots';
 import { openStore } from '@gantry/store';
-import { TtrpcClient } from '@gantry/ttrpc';
 import type { Config } from './config/config.ts';
 import { EventExchange } from './events/exchange.ts';
 import { eventReceiver } from './events/receiver.ts';
+import { failpoint } from './failpoints.ts';
 import { defaultGcConfig, GarbageCollector } from './gc/collector.ts';
 import { acquireLock } from './lock.ts';
 import type { Log } from './log.ts';
 import { pluginList } from './plugins.ts';
 import type { SnapshotterPlugin } from './plugins.ts';
-import { close, grpcServer, listen } from './rpc/grpc-server.ts';
-import type { CallObserver } from './rpc/grpc-server.ts';
+import { serveApi } from './rpc/api-socket.ts';
 import type { Binding } from './rpc/handlers.ts';
+import { later } from './rpc/later.ts';
 import { containersService } from './services/containers.ts';
 import { contentService } from './services/content.ts';
 import { diffService } from './services/diff.ts';
@@ -49,6 +65,13 @@ import { TaskRecords } from './tasks/record.ts';
 import { findTasks, reconcileTasks } from './tasks/reconcile.ts';
 import { defaultTimeouts } from './timeouts.ts';
 import { version } from './version.ts';
+import { withResolvers } from './with-resolvers.ts';
+
+/** What the answer of one more shim may take at the start, on a busy machine. */
+const answerMs = 5;
+
+/** After the shims that were there have answered, before shims for the next containers are made and garbage is looked for. */
+const quietMs = 250;
 
 export interface Supervisor {
   readonly address: string;
@@ -81,6 +104,28 @@ export async function startSupervisor(config: Config, log: Log): Promise<Supervi
   }
 }
 
+/** Answered when the rooms below are open: all of openRooms' services. `version` and `events` need none of them. */
+const servicesOfRooms: readonly ServiceType[] = [
+  introspection.IntrospectionService,
+  health.HealthService,
+  namespaces.NamespacesService,
+  leases.LeasesService,
+  content.ContentService,
+  images.ImagesService,
+  snapshots.SnapshotsService,
+  diff.DiffService,
+  containers.ContainersService,
+  streaming.StreamingService,
+  transfer.TransferService,
+];
+
+/**
+ * The API is served first, under the lock of the root, and its calls wait for what they need: the first answer is there
+ * long before the last shim's.
+ *
+ *   lock ─► API ─┬► tasks and shims are looked for ─► dialled ─────────► Tasks ─► (a quiet moment) ─► spares, garbage
+ *                └► store ─► content, snapshots reconciled ─► all other services
+ */
 async function assemble(
   config: Config,
   log: Log,
@@ -88,24 +133,129 @@ async function assemble(
   takeDown: () => Promise<void>,
 ): Promise<Supervisor> {
   const { address, root, state } = config;
-  const timeouts = defaultTimeouts;
-  await makeDirectories(config);
+  makeDirectories(config);
   teardowns.push(await acquireLock(root));
+  const events = new EventExchange();
+  const opened = withResolvers<Rooms>();
+  const bindings = servicesOfRooms.map((service) =>
+    later(
+      service,
+      opened.promise.then(({ services }) => bindingOf(service, services)),
+    ),
+  );
+  const tasksBinding = opened.promise.then(({ tasks: found }) => found);
+  const closeApi = await serveApi(
+    config,
+    [
+      versionService({ version, revision: '' }),
+      eventsService({ exchange: events }),
+      later(tasks.TasksService, tasksBinding),
+      ...bindings,
+    ],
+    log,
+  );
+  let rooms: Rooms;
+  try {
+    rooms = await openRooms(config, events, log, teardowns);
+  } catch (err) {
+    opened.reject(unavailable(`gantryd does not start: ${messageOf(err)}`));
+    await closeApi(defaultTimeouts.drainMs);
+    throw err;
+  }
+  opened.resolve(rooms);
+  teardowns.push(() => closeApi(defaultTimeouts.drainMs));
+  log.info({ address, root, state }, 'gantryd serves');
+  return { address, reconciled: rooms.reconciled, close: takeDown };
+}
 
+/** What stands behind the API. */
+interface Rooms {
+  readonly services: readonly Binding[];
+  /** Comes when the shims have answered, or have had their time to. */
+  readonly tasks: Promise<Binding>;
+  readonly reconciled: Promise<void>;
+}
+
+async function openRooms(config: Config, events: EventExchange, log: Log, teardowns: Teardown[]): Promise<Rooms> {
+  const { root } = config;
+  const timeouts = defaultTimeouts;
+  await failpoint('start.before-tasks');
+  const { manager, launcher } = await openTasks(config, events, log, teardowns);
+  const findings = await findTasks(manager);
+  const reconciled = reconcileTasks(manager, findings).then(
+    () => log.info({ tasks: manager.all().length }, 'tasks are reconciled'),
+    (err: unknown) => log.error({ err: messageOf(err) }, 'reconciling tasks'),
+  );
+
+  await failpoint('start.before-store');
   const store = await openStore(path.join(root, 'meta'));
   teardowns.push(() => store.close());
   keepDescriptorsFromChildren();
-  const content = new ContentStore({ root: path.join(root, 'content'), store });
-  report(log, 'content', await content.reconcile());
+  const blobs = new ContentStore({ root: path.join(root, 'content'), store });
+  report(log, 'content', await blobs.reconcile());
   const { snapshotters, known } = await loadSnapshotters(path.join(root, 'snapshots'));
-  const snapshots = new SnapshotStore({ store, snapshotters });
-  report(log, 'snapshots', await snapshots.reconcile());
+  const trees = new SnapshotStore({ store, snapshotters });
+  report(log, 'snapshots', await trees.reconcile());
   const differ = new Differ();
   teardowns.push(() => differ.close());
-
-  const events = new EventExchange();
-  const gc = new GarbageCollector({ store, content, snapshots, events, log });
+  const gc = new GarbageCollector({ store, content: blobs, snapshots: trees, events, log });
   teardowns.push(() => gc.close());
+
+  const imageRecords = new ImageRecords({ store, events, gc });
+  const streams = new Streams();
+  const plugins = pluginList({ root, snapshotters: known, gc: defaultGcConfig });
+  const services: readonly Binding[] = [
+    introspectionService({ plugins, uuid: await serverUuid(root) }),
+    healthService(),
+    namespacesService({ store, events }),
+    leasesService({ store, gc }),
+    contentService({ content: blobs, events, gc }),
+    imagesService({ records: imageRecords }),
+    snapshotsService({ snapshots: trees, events, gc }),
+    diffService({ content: blobs, differ }),
+    containersService({ store, events, gc }),
+    streamingService({ streams }),
+    transferService({
+      store,
+      content: blobs,
+      snapshots: trees,
+      differ,
+      events,
+      gc,
+      images: imageRecords,
+      streams,
+      hostDirectories: config.registryDirectories,
+      defaultSnapshotter: snapshotters[0]?.name ?? 'native',
+      onLoaded: (end) => teardowns.push(end),
+    }),
+  ];
+  const patienceMs = Math.min(timeouts.firstLookMs + findings.candidates.length * answerMs, timeouts.shimLoadMs);
+  const looked = Promise.race([reconciled, sleep(patienceMs, undefined, { ref: false })]);
+  let timer: NodeJS.Timeout | undefined;
+  let ended = false;
+  teardowns.push(() => {
+    ended = true;
+    clearTimeout(timer);
+  });
+  const settleDown = (): void => {
+    launcher.start();
+    gc.schedule();
+  };
+  void reconciled.then(() => {
+    if (!ended) timer = setTimeout(settleDown, findings.candidates.length === 0 ? 0 : quietMs);
+  });
+  return { services, tasks: looked.then(() => tasksService({ store, tasks: manager, timeouts })), reconciled };
+}
+
+/** The tasks, none looked for yet, with what starts shims and hears from them. */
+async function openTasks(
+  { address, spareShims, state }: Config,
+  events: EventExchange,
+  log: Log,
+  teardowns: Teardown[],
+): Promise<{ manager: TaskManager; launcher: SpareLauncher }> {
+  const timeouts = defaultTimeouts;
+  keepDescriptorsFromChildren();
   const node = await sealedNode(state, log);
   teardowns.push(node.close);
   const bundles = new Bundles(state);
@@ -121,7 +271,7 @@ async function assemble(
   });
   const launcher = new SpareLauncher({
     nursery,
-    spares: config.spareShims,
+    spares: spareShims,
     socketDir: bundles.spareDir,
     eventsPath: `${address}.ttrpc`,
     node: node.path,
@@ -131,74 +281,31 @@ async function assemble(
   teardowns.push(() => launcher.close());
   const records = new TaskRecords(state);
   records.prepare();
-  const tasks = new TaskManager({ records, bundles, launcher, events, timeouts, log });
-  teardowns.push(() => tasks.close());
-
-  const images = new ImageRecords({ store, events, gc });
-  const streams = new Streams();
-  const plugins = pluginList({ root, snapshotters: known, gc: defaultGcConfig });
-  const bindings: readonly Binding[] = [
-    versionService({ version, revision: '' }),
-    introspectionService({ plugins, uuid: await serverUuid(root) }),
-    healthService(),
-    eventsService({ exchange: events }),
-    namespacesService({ store, events }),
-    leasesService({ store, gc }),
-    contentService({ content, events, gc }),
-    imagesService({ records: images }),
-    snapshotsService({ snapshots, events, gc }),
-    diffService({ content, differ }),
-    containersService({ store, events, gc }),
-    tasksService({ store, tasks, timeouts }),
-    streamingService({ streams }),
-    transferService({
-      store,
-      content,
-      snapshots,
-      differ,
-      events,
-      gc,
-      images,
-      streams,
-      hostDirectories: config.registryDirectories,
-      defaultSnapshotter: snapshotters[0]?.name ?? 'native',
-      onLoaded: (end) => teardowns.push(end),
-    }),
-  ];
-
-  const findings = await findTasks(tasks);
+  const manager = new TaskManager({ records, bundles, launcher, events, timeouts, log });
+  teardowns.push(() => manager.close());
   const receiver = eventReceiver(
     events,
-    (envelope) => tasks.observe(envelope),
+    (envelope) => manager.observe(envelope),
     (err) => log.debug({ err: messageOf(err) }, 'event socket'),
   );
   await receiver.listen(`${address}.ttrpc`, { mode: 0o600 });
   teardowns.push(() => receiver.close());
-  const server = grpcServer(bindings, observer(log));
-  await removeStaleSocket(address);
-  await listenPrivately(() => listen(server, address));
-  teardowns.push(() => close(server, timeouts.drainMs));
-  if (config.socketGid !== undefined) {
-    await chown(address, 0, config.socketGid);
-    await chmod(address, 0o660);
-  }
-  log.info({ address, root, state }, 'gantryd serves');
-
-  const reconciled = reconcileTasks(tasks, findings).then(
-    () => log.info({ tasks: tasks.all().length }, 'tasks are reconciled'),
-    (err: unknown) => log.error({ err: messageOf(err) }, 'reconciling tasks'),
-  );
-  launcher.start();
-  gc.schedule();
-  return { address, reconciled, close: takeDown };
+  return { manager, launcher };
 }
 
-async function makeDirectories({ address, root, state }: Config): Promise<void> {
-  await mkdir(root, { recursive: true, mode: 0o700 });
-  await chmod(root, 0o700); // also when an earlier version or a person made it wider (CVE-2024-25621)
-  await mkdir(state, { recursive: true, mode: 0o711 });
-  await chmod(state, 0o711);
-  await mkdir(path.dirname(address), { recursive: true, mode: 0o711 });
+function bindingOf(service: ServiceType, bindings: readonly Binding[]): Binding {
+  const found = bindings.find((binding) => binding.service === service);
+  if (found === undefined || bindings.length !== servicesOfRooms.length)
+    throw internal(`nothing is behind ${service.typeName}, or a service is not listed`);
+  return found;
+}
+
+function makeDirectories({ address, root, state }: Config): void {
+  mkdirSync(root, { recursive: true, mode: 0o700 });
+  chmodSync(root, 0o700); // also when an earlier version or a person made it wider (CVE-2024-25621)
+  mkdirSync(state, { recursive: true, mode: 0o711 });
+  chmodSync(state, 0o711);
+  mkdirSync(path.dirname(address), { recursive: true, mode: 0o711 });
 }
 
 /** LMDB's descriptors, and whatever the process was started with, are nothing for shims and differs. */
@@ -230,41 +337,4 @@ async function loadSnapshotters(
 function report(log: Log, room: string, found: object): void {
   const notable = Object.entries(found).filter(([, value]) => Array.isArray(value) && value.length > 0);
   if (notable.length > 0) log.warn(Object.fromEntries(notable), `${room} reconciled`);
-}
-
-/** A line a call at debug level, and one for every failure that is ours to explain. */
-function observer(log: Log): CallObserver {
-  return (rpc, durationMs, err) => {
-    const fields = { rpc, dur_ms: Math.round(durationMs * 10) / 10 };
-    if (err === undefined) log.debug(fields, 'call');
-    else if (codeOf(err) === 'unknown' || codeOf(err) === 'internal' || codeOf(err) === 'data loss')
-      log.error({ ...fields, err: err instanceof Error ? (err.stack ?? err.message) : String(err) }, 'call failed');
-    else log.debug({ ...fields, code: codeOf(err), err: messageOf(err) }, 'call refused');
-  };
-}
-
-/** A socket file of a supervisor that died goes; one that somebody listens on, and any other file, is refused. */
-async function removeStaleSocket(address: string): Promise<void> {
-  const found = await lstat(address).catch(() => undefined);
-  if (found === undefined) return;
-  if (!found.isSocket()) throw alreadyExists(`${address} is there and no socket`);
-  try {
-    const client = await TtrpcClient.connect(address, { timeoutMs: 1000 });
-    client.close();
-  } catch (err) {
-    if (codeOf(err) !== 'unavailable') throw wrap(err, `somebody listens on ${address}`);
-    await unlink(address).catch(() => undefined);
-    return;
-  }
-  throw alreadyExists(`somebody listens on ${address}`);
-}
-
-/** Makes the socket with mode 0600 from its first moment. */
-async function listenPrivately(start: () => Promise<void>): Promise<void> {
-  const before = process.umask(0o177);
-  try {
-    await start();
-  } finally {
-    process.umask(before);
-  }
 }

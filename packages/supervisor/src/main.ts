@@ -70,18 +70,16 @@ async function main(argv: readonly string[]): Promise<void> {
 
   const log = openLog(config.logLevel);
   for (const warning of warnings) log.warn(warning);
-  const supervisor = await startSupervisor(config, log);
+  const starting = startSupervisor(config, log);
   let stopping = false;
   const stop = (signal: NodeJS.Signals): void => {
     if (stopping) return;
     stopping = true;
     log.info({ signal }, 'gantryd ends; containers run on');
-    supervisor.close().then(
-      () => process.exit(0),
-      (err: unknown) => {
-        log.fatal({ err: messageOf(err) }, 'ending');
-        process.exit(1);
-      },
+    // One that is still starting ends when it has: what is half-open cannot be closed in order.
+    starting.then(
+      (supervisor) => supervisor.close().then(() => process.exit(0)),
+      () => undefined, // told below
     );
   };
   process.on('SIGTERM', stop).on('SIGINT', stop);
@@ -94,6 +92,7 @@ async function main(argv: readonly string[]): Promise<void> {
       (err: unknown) => log.error({ err: messageOf(err) }, 'reading the configuration again'),
     );
   });
+  await starting;
 }
 
 main(process.argv.slice(2)).catch((err: unknown) => {

@@ -5,6 +5,8 @@ export interface Timeouts {
   readonly shimStartMs: number;
   /** One shim to answer when the supervisor starts (`io.containerd.timeout.shim.load` is 5 s there). */
   readonly shimLoadMs: number;
+  /** Calls about tasks wait so long, when the supervisor starts, for a shim that has not answered yet; a little longer for many. */
+  readonly firstLookMs: number;
   /** Cleaning up after a shim; its own, never the caller's (`shim.cleanup`). */
   readonly shimCleanupMs: number;
   /** `shim.shutdown`. */
@@ -28,6 +30,7 @@ export interface Timeouts {
 export const defaultTimeouts: Timeouts = {
   shimStartMs: 20_000,
   shimLoadMs: 2000,
+  firstLookMs: 500,
   shimCleanupMs: 10_000,
   shimShutdownMs: 3000,
   taskStateMs: 2000,

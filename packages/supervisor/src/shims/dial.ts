@@ -30,8 +30,10 @@ export async function dial(socketPath: string, id: string, timeoutMs: number): P
     return { answer: 'none', connection: undefined, init: undefined };
   }
   try {
-    await connection.call('connect', { id }, { timeoutMs });
-    const { pid, status, exitStatus, exitedAt } = await connection.call('state', { id }, { timeoutMs });
+    const [, state] = await connection.together(() =>
+      Promise.all([connection.call('connect', { id }, { timeoutMs }), connection.call('state', { id }, { timeoutMs })]),
+    );
+    const { pid, status, exitStatus, exitedAt } = state;
     const exitedAtNs = exitedAt === undefined ? undefined : timestampToNs(exitedAt);
     return { answer: 'task', connection, init: { pid, status, exitStatus, exitedAtNs } };
   } catch (err) {

@@ -3,7 +3,7 @@
  * socket is: `STATE/s/<hash>`, because a path in a deep state directory would not fit into a socket address.
  */
 import { createHash } from 'node:crypto';
-import { mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm, rmdir, unlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { checkIdentifier } from '@gantry/api';
@@ -78,8 +78,14 @@ export class Bundles {
     }
   }
 
-  async readShim(name: TaskName): Promise<ProcessIdentity | undefined> {
-    return parseIdentity(await readOrEmpty(path.join(this.pathOf(name), 'shim.pid')));
+  /** Which process the shim is; undefined when there is no bundle. On the event loop, like `create`. */
+  readShim(name: TaskName): ProcessIdentity | undefined {
+    try {
+      return parseIdentity(readFileSync(path.join(this.pathOf(name), 'shim.pid'), 'utf8'));
+    } catch (err) {
+      if (isErrno(err, 'ENOENT', 'ENOTDIR')) return undefined;
+      throw err;
+    }
   }
 
   /** Whether the runtime got as far as making a container, be it gone by now. */
@@ -137,9 +143,11 @@ export class Bundles {
 
   /** Removes those of the sockets that belong to no task; `tasks` is asked before each, for tasks come meanwhile. */
   async removeOtherSockets(sockets: readonly string[], tasks: () => readonly TaskName[]): Promise<void> {
+    const known = (): ReadonlySet<string> => new Set(tasks().map((name) => path.basename(this.socketOf(name))));
+    const before = known();
     for (const socket of sockets) {
-      const file = path.join(this.socketDir, socket);
-      if (!tasks().some((name) => this.socketOf(name) === file)) await unlink(file).catch(ignoreMissing);
+      if (!before.has(socket) && !known().has(socket))
+        await unlink(path.join(this.socketDir, socket)).catch(ignoreMissing);
     }
   }
 }

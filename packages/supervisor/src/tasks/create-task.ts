@@ -114,7 +114,7 @@ async function makeBundle(manager: TaskManager, name: TaskName, shim: ProcessIde
     bundles.create(name, shim);
   } catch (err) {
     if (!isCode(err, 'already exists')) throw err;
-    await manager.discard(name, await bundles.readShim(name));
+    await manager.discard(name, bundles.readShim(name));
     bundles.create(name, shim);
   }
 }

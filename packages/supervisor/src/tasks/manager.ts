@@ -274,7 +274,7 @@ export class TaskManager {
 
   async #recover(task: Task): Promise<void> {
     const { bundles, log, timeouts } = this.components;
-    const shim = await bundles.readShim(task);
+    const shim = bundles.readShim(task);
     if (this.#closed || task.state.kind !== 'unreachable') return;
     if (shim === undefined || !isAlive(shim)) {
       await this.bury(task);

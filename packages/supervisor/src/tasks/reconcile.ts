@@ -12,12 +12,13 @@ import type { Task } from './task.ts';
 import { verdictOn } from './verdict.ts';
 import type { Observation } from './verdict.ts';
 
-/** How many shims are dialled at a time. */
-const dialLimit = 64;
+/** How many shims are dialled at a time: enough to keep them busy, few enough that other calls are not held up. */
+const dialLimit = 16;
 
 export interface Candidate extends TaskName {
   /** The task that its record was listed as; undefined when there is none. */
   readonly task: Task | undefined;
+  /** The shim of a bundle without a record. */
   readonly shim: ProcessIdentity | undefined;
 }
 
@@ -29,8 +30,8 @@ export interface Findings {
 }
 
 /**
- * Looks at the state directory and /proc, and lists every recorded task, not reachable yet. Call before the API is served: what
- * comes to be later is nobody's leftover.
+ * Looks at the state directory, and lists every recorded task, not reachable yet. Call before a call about tasks is answered:
+ * what comes to be later is nobody's leftover.
  */
 export async function findTasks(manager: TaskManager): Promise<Findings> {
   const { bundles, records } = manager.components;
@@ -42,10 +43,7 @@ export async function findTasks(manager: TaskManager): Promise<Findings> {
     found.set(keyOf(task), { namespace, id, task, shim: undefined });
   }
   for (const name of await bundles.list()) {
-    const task = found.get(keyOf(name))?.task;
-    const shim = await bundles.readShim(name);
-    if (task !== undefined) task.process = shim;
-    found.set(keyOf(name), { ...name, task, shim });
+    if (!found.has(keyOf(name))) found.set(keyOf(name), { ...name, task: undefined, shim: bundles.readShim(name) });
   }
   return { candidates: [...found.values()], sockets: await bundles.listSockets() };
 }
@@ -71,22 +69,24 @@ export async function reconcileTasks(manager: TaskManager, { candidates, sockets
 
 async function settle(manager: TaskManager, candidate: Candidate): Promise<void> {
   const { bundles, log, timeouts } = manager.components;
-  const { namespace, id, shim, task } = candidate;
+  const { namespace, id, task } = candidate;
   // The API is served meanwhile: a task that was deleted, or made anew under this name, is not what was found.
   if (manager.find(candidate) !== task) {
-    if (task === undefined && shim !== undefined) killProcess(shim);
+    if (task === undefined && candidate.shim !== undefined) killProcess(candidate.shim);
     return;
   }
+  const shim = task === undefined ? candidate.shim : bundles.readShim(candidate);
+  if (task !== undefined) task.process = shim;
   const record = task?.record;
   const alive = shim !== undefined && isAlive(shim);
   const dialled =
     alive && record?.exit === undefined ? await dial(bundles.socketOf(candidate), id, timeouts.shimLoadMs) : undefined;
   const seen: Observation = {
     record: record === undefined ? 'none' : record.exit === undefined ? 'live' : 'ended',
-    bundle: bundles.exists(candidate),
+    bundle: shim !== undefined || bundles.exists(candidate),
     shimAlive: alive,
     answer: dialled?.answer ?? 'none',
-    containerMade: await bundles.hasContainer(candidate),
+    containerMade: !alive && (await bundles.hasContainer(candidate)),
   };
   const verdict = verdictOn(seen);
   if (verdict !== 'adopt') dialled?.connection?.close();

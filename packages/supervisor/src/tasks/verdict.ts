@@ -22,7 +22,7 @@ export interface Observation {
   readonly shimAlive: boolean;
   /** What the shim said when it was dialled. */
   readonly answer: 'task' | 'no task' | 'silent' | 'none';
-  /** The runtime had made a container (init.pid is there). */
+  /** The runtime had made a container (init.pid is there); asked of a dead shim only. */
   readonly containerMade: boolean;
 }
 
