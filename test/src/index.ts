@@ -12,3 +12,4 @@ export * from './harness/api-box.ts';
 export * from './harness/registry-box.ts';
 export * from './harness/pids-group.ts';
 export * from './harness/node-binary.ts';
+export * from './harness/docker.ts';

@@ -4,7 +4,7 @@ import { alreadyExists, codeOf, messageOf, wrap } from '@gantry/errors';
 import { TtrpcClient } from '@gantry/ttrpc';
 import type { Config } from '../config/config.ts';
 import type { Log } from '../log.ts';
-import { close, grpcServer, listen } from './grpc-server.ts';
+import { grpcServer, listen } from './grpc-server.ts';
 import type { CallObserver } from './grpc-server.ts';
 import type { Binding } from './handlers.ts';
 
@@ -24,7 +24,7 @@ export async function serveApi(
     await chown(address, 0, socketGid);
     await chmod(address, 0o660);
   }
-  return (drainMs) => close(server, drainMs);
+  return (drainMs) => server.close(drainMs);
 }
 
 /** A line a call at debug level, and one for every failure that is ours to explain. */

@@ -10,6 +10,7 @@ import {
   leases,
   packAny,
   events,
+  tasks,
   timestampNow,
   version,
 } from '@gantry/api';
@@ -17,7 +18,8 @@ import type { ServiceType } from '@gantry/api';
 import { alreadyExists } from '@gantry/errors';
 import { EventExchange } from '../events/exchange.ts';
 import { eventsService as eventsBinding } from '../services/events.ts';
-import { close, grpcServer, listen } from './grpc-server.ts';
+import { grpcServer, listen } from './grpc-server.ts';
+import type { GrpcServer } from './grpc-server.ts';
 import { bind } from './handlers.ts';
 import type { Binding } from './handlers.ts';
 
@@ -25,6 +27,13 @@ type Teardown = Pick<typeof t, 'teardown'>;
 
 /** A server with these services and a client of it; both go with the test. */
 async function serve(t: Teardown, ...bindings: readonly Binding[]): Promise<Client> {
+  return (await serveWith(t, ...bindings)).client;
+}
+
+async function serveWith(
+  t: Teardown,
+  ...bindings: readonly Binding[]
+): Promise<{ client: Client; server: GrpcServer }> {
   const dir = mkdtempSync('/tmp/gantry-grpc-');
   const server = grpcServer(bindings, () => undefined);
   await listen(server, path.join(dir, 's'));
@@ -33,10 +42,10 @@ async function serve(t: Teardown, ...bindings: readonly Binding[]): Promise<Clie
   });
   t.teardown(async () => {
     client.close();
-    await close(server, 100);
+    await server.close(100);
     rmSync(dir, { recursive: true });
   });
-  return client;
+  return { client, server };
 }
 
 /** What grpc-js needs to know of a method. */
@@ -159,4 +168,43 @@ t.test('a subscriber that did not read is told so when it reads again', async (t
   t.equal(exchange.subscriberCount, 0, 'it was cut off');
   lazy.on('data', () => undefined);
   t.match(await failure, { code: 8, details: /fell 50 events behind/ });
+});
+
+t.test('a server that ends tells its endless calls so, and lets the others finish', async (t) => {
+  const exchange = new EventExchange();
+  let began: () => void = () => undefined;
+  const underWay = new Promise<void>((resolve) => (began = resolve));
+  let finish: () => void = () => undefined;
+  const finished = new Promise<void>((resolve) => (finish = resolve));
+  const waits = bind(tasks.TasksService, {
+    wait: (_request, { signal }) =>
+      new Promise((_resolve, reject) => {
+        signal.addEventListener('abort', () => reject(signal.reason as Error));
+        began();
+      }),
+  });
+  const works = bind(leases.LeasesService, {
+    async list() {
+      await finished;
+      return {};
+    },
+  });
+  const { client, server } = await serveWith(t, eventsBinding({ exchange }), waits, works);
+  const { path: where, encode, decode } = methodOf(eventsService.EventsService, 'subscribe');
+  const request = eventsService.SubscribeRequest.create({});
+  const subscription = client.makeServerStreamRequest(where, encode, decode, request, new Metadata());
+  const cutOff = new Promise<ServiceError>((resolve) => subscription.on('error', (err: ServiceError) => resolve(err)));
+  subscription.on('data', () => undefined);
+  const waiting = ask(client, tasks.TasksService, 'wait', tasks.WaitRequest.create({}));
+  const working = ask(client, leases.LeasesService, 'list', leases.ListRequest.create({}));
+  await underWay;
+  while (exchange.subscriberCount === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+
+  const closed = server.close(60_000);
+  t.match(await cutOff, { code: 14, details: /going away/ });
+  t.match(await waiting, { code: 14, details: /going away/ });
+  finish();
+  t.equal((await working).code, 0);
+  await closed;
+  t.equal(exchange.subscriberCount, 0);
 });

@@ -2,6 +2,7 @@
  * The edge between grpc-js and the handlers: the only file that knows both. Errors become statuses here, calls get their
  * deadline and cancellation, and streams go no faster than the client reads.
  */
+import { setMaxListeners } from 'node:events';
 import type { EventEmitter } from 'node:events';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import type {
@@ -18,6 +19,7 @@ import type { MethodType } from '@gantry/api';
 import { codeOf, notImplemented, statusNumbers, toStatus, unavailable } from '@gantry/errors';
 import { callOf } from './call.ts';
 import type { Call } from './call.ts';
+import { isEndless } from './endless.ts';
 import type { AnyHandler, Binding } from './handlers.ts';
 
 /** containerd's limit for one message in either direction (16 MiB). */
@@ -29,19 +31,55 @@ export type CallObserver = (rpc: string, durationMs: number, err: unknown) => vo
 /** The reason in the signals of calls that are over; nobody looks at where it comes from. */
 const cancelled = unavailable('the caller is gone');
 
+/** What endless calls fail with when the server ends; clients connect again then. */
+const ending = unavailable('the server is going away');
+
 type UnaryCall = Parameters<handleUnaryCall<unknown, unknown>>[0];
 type ServerStream = Parameters<handleServerStreamingCall<unknown, unknown>>[0];
 type Duplex = Parameters<handleBidiStreamingCall<unknown, unknown>>[0];
 type AnyCall = UnaryCall | ServerStream | Duplex;
 
+/** A gRPC server that can tell its endless calls that it ends. */
+export class GrpcServer extends Server {
+  readonly #closing = new AbortController();
+
+  /** Aborted when the server begins to end. */
+  get closing(): AbortSignal {
+    return this.#closing.signal;
+  }
+
+  /** Ends gracefully: no new calls; endless ones are over, others get `graceMs`, then they are cut off. */
+  close(graceMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => {
+        this.forceShutdown();
+        resolve();
+      }, graceMs);
+      this.tryShutdown(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+      this.#closing.abort(ending);
+    });
+  }
+}
+
+/** What the adapters of one server's methods share. */
+interface Edge {
+  readonly observe: CallObserver;
+  readonly closing: AbortSignal;
+}
+
 /** A gRPC server for these services; not listening yet. */
-export function grpcServer(bindings: readonly Binding[], observe: CallObserver): Server {
-  const server = new Server({
+export function grpcServer(bindings: readonly Binding[], observe: CallObserver): GrpcServer {
+  const server = new GrpcServer({
     'grpc.max_receive_message_length': maxMessageBytes,
     'grpc.max_send_message_length': maxMessageBytes,
     'grpc.enable_channelz': 0,
   });
-  for (const binding of bindings) server.addService(grpcServiceDefinition(binding.service), adapt(binding, observe));
+  setMaxListeners(0, server.closing); // one for each endless call
+  const edge = { observe, closing: server.closing };
+  for (const binding of bindings) server.addService(grpcServiceDefinition(binding.service), adapt(binding, edge));
   return server;
 }
 
@@ -55,21 +93,7 @@ export function listen(server: Server, path: string): Promise<void> {
   });
 }
 
-/** Ends gracefully: no new calls; those under way get `graceMs`, then they are cut off. */
-export function close(server: Server, graceMs: number): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(() => {
-      server.forceShutdown();
-      resolve();
-    }, graceMs);
-    server.tryShutdown(() => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
-}
-
-function adapt({ service, handlers }: Binding, observe: CallObserver): UntypedServiceImplementation {
+function adapt({ service, handlers }: Binding, { observe, closing }: Edge): UntypedServiceImplementation {
   const implementation: UntypedServiceImplementation = {};
   for (const [key, method] of Object.entries(service.methods)) {
     const rpc = `/${service.typeName}/${method.name}`;
@@ -78,30 +102,35 @@ function adapt({ service, handlers }: Binding, observe: CallObserver): UntypedSe
       (() => {
         throw notImplemented(`method ${method.name} of ${service.typeName}`);
       });
-    implementation[key] = method.responseStream
-      ? streaming(method, handler, rpc, observe)
-      : unary(method, handler, rpc, observe);
+    const edge: MethodEdge = { rpc, observe, closing: isEndless(rpc) ? closing : undefined };
+    implementation[key] = method.responseStream ? streaming(method, handler, edge) : unary(method, handler, edge);
   }
   return implementation;
+}
+
+interface MethodEdge {
+  readonly rpc: string;
+  readonly observe: CallObserver;
+  /** Of an endless method: the end of the server. */
+  readonly closing: AbortSignal | undefined;
 }
 
 /** One answer; the request may be a stream. */
 function unary(
   method: MethodType,
   handler: AnyHandler,
-  rpc: string,
-  observe: CallObserver,
+  { rpc, observe, closing }: MethodEdge,
 ): handleUnaryCall<unknown, unknown> {
   return async (call, callback) => {
     const started = performance.now();
     try {
       const request = method.requestStream ? messages(call as unknown as Duplex) : call.request;
-      const answer = await handler(request, contextOf(call));
+      const answer = await handler(request, contextOf(call, closing));
       observe(rpc, performance.now() - started, undefined);
       callback(null, method.responseType.create(answer as object));
     } catch (err) {
       observe(rpc, performance.now() - started, err);
-      callback(serviceError(err));
+      callback(serviceError(closing?.aborted === true ? ending : err));
     }
   };
 }
@@ -110,23 +139,23 @@ function unary(
 function streaming(
   method: MethodType,
   handler: AnyHandler,
-  rpc: string,
-  observe: CallObserver,
+  { rpc, observe, closing }: MethodEdge,
 ): (call: ServerWritableStream<unknown, unknown> | ServerDuplexStream<unknown, unknown>) => Promise<void> {
   return async (call) => {
     const started = performance.now();
     try {
       const request = method.requestStream ? messages(call as Duplex) : (call as ServerStream).request;
-      const answers = handler(request, contextOf(call)) as AsyncIterable<object>;
+      const answers = handler(request, contextOf(call, closing)) as AsyncIterable<object>;
       for await (const answer of answers) {
         if (call.cancelled) break;
         if (!call.write(method.responseType.create(answer))) await drained(call);
       }
+      closing?.throwIfAborted();
       observe(rpc, performance.now() - started, undefined);
       call.end();
     } catch (err) {
       observe(rpc, performance.now() - started, call.cancelled ? undefined : err);
-      call.emit('error', serviceError(err));
+      call.emit('error', serviceError(closing?.aborted === true ? ending : err));
     }
   };
 }
@@ -151,8 +180,8 @@ function drained(call: ServerWritableStream<unknown, unknown> | ServerDuplexStre
   });
 }
 
-function contextOf(call: AnyCall): Call {
-  const signal = cancellation(call);
+function contextOf(call: AnyCall, closing: AbortSignal | undefined): Call {
+  const signal = cancellation(call, closing);
   const deadline = call.getDeadline();
   const deadlineMs = deadline instanceof Date ? deadline.getTime() : deadline;
   const header = (name: string): string | undefined => firstValue(call.metadata, name);
@@ -160,12 +189,20 @@ function contextOf(call: AnyCall): Call {
 }
 
 /** The signal of a call, made when somebody wants it: most handlers do not, and every call that ends is cancelled. */
-function cancellation(call: AnyCall): () => AbortSignal {
+function cancellation(call: AnyCall, closing: AbortSignal | undefined): () => AbortSignal {
   let controller: AbortController | undefined;
-  (call as EventEmitter).on('cancelled', () => controller?.abort(cancelled));
+  const onClosing = (): void => controller?.abort(ending);
+  (call as EventEmitter).on('cancelled', () => {
+    closing?.removeEventListener('abort', onClosing);
+    controller?.abort(cancelled);
+  });
   return () => {
-    controller ??= new AbortController();
+    if (controller === undefined) {
+      controller = new AbortController();
+      if (!call.cancelled) closing?.addEventListener('abort', onClosing, { once: true });
+    }
     if (call.cancelled) controller.abort(cancelled);
+    if (closing?.aborted === true) controller.abort(ending);
     return controller.signal;
   };
 }
