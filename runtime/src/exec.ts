@@ -19,6 +19,8 @@ import { cloneInPidNamespace } from './namespaces/join.ts';
 import { hostId } from './namespaces/user-mappings.ts';
 import { planProcess } from './process/plan.ts';
 import { ownStdio, withDescriptor } from './process/stdio.ts';
+import { asksAgent, sendListener } from './seccomp-agent.ts';
+import type { AgentSubject } from './seccomp-agent.ts';
 import { validateProcess } from './validate.ts';
 
 /**
@@ -73,6 +75,9 @@ export function execInContainer(sys: Syscalls, parts: ContainerParts, request: E
       cgroup,
       limitsByParent,
       killsBefore,
+      passListener: asksAgent(spec.linux?.seccomp)
+        ? (fd) => sendListener(sys, child, fd, subjectOf(parts), deadline)
+        : undefined,
       last: 'executing',
     });
     channel.close();
@@ -82,6 +87,10 @@ export function execInContainer(sys: Syscalls, parts: ContainerParts, request: E
     cleanUp.run();
     throw err;
   }
+}
+
+function subjectOf({ id, bundle, spec, child }: ContainerParts): AgentSubject {
+  return { id, bundle, spec, status: 'running', initPid: child.pid };
 }
 
 function giveBirth(sys: Syscalls, parts: ContainerParts, plan: ExecPlan): Child {

@@ -24,6 +24,8 @@
  *                        ◄── created ───────────────   [init] waits for start without a bound
  *   start ─────────────────────────────────────────►   [init]
  *                        ◄── executing ─────────────   seccomp, execve
+ *                        ◄── listener ──────────────   [seccomp agent] see seccomp-agent.ts
+ *   proceed ───────────────────────────────────────►   [seccomp agent]
  *                        ◄── end of file ───────────   execve succeeded: the socket was close-on-exec
  *
  * At any point the child may send `error {code, message}` and exit with status 1 instead. An end of file without
@@ -44,13 +46,14 @@ import { isErrno, POLLIN, SOCK_SEQPACKET } from '@gantry/libc';
 import type { ChannelCalls, FileCalls, ReceivedMessage } from '@gantry/libc';
 
 export type HandshakeCalls = Pick<ChannelCalls, 'sendMessage' | 'receiveMessage' | 'poll' | 'socketpair'> &
-  Pick<FileCalls, 'close'>;
+  Pick<FileCalls, 'close' | 'read'>;
 
 /** What the child says. */
 export type ChildMessage =
   | { readonly kind: 'born'; readonly pid: number }
   | { readonly kind: 'ready' | 'created' | 'executing' | 'hooks' }
   | { readonly kind: 'console' }
+  | { readonly kind: 'listener'; readonly fd: number }
   | { readonly kind: 'error'; readonly code: ErrorCode; readonly message: string };
 
 /** What the parent says. */
@@ -93,6 +96,11 @@ export class ChildChannel {
     }
   }
 
+  /** Waits until the parent says anything, by read(2) alone. */
+  awaitAnything(): void {
+    if ((this.#sys.read(this.#fd, Buffer.alloc(MAX_MESSAGE_BYTES)) ?? 0) === 0) throw internal('runtime is gone');
+  }
+
   /** Waits for one particular message, however long it takes; throws when the parent is gone. */
   expect(wanted: ParentMessage): void {
     const received = this.#sys.receiveMessage(this.#fd, MAX_MESSAGE_BYTES)?.data.toString('latin1');
@@ -105,6 +113,7 @@ export type Received =
   | { readonly kind: 'eof' }
   | { readonly kind: 'born'; readonly pid: number }
   | { readonly kind: 'ready' | 'created' | 'executing' | 'hooks' }
+  | { readonly kind: 'listener'; readonly fd: number }
   | { readonly kind: 'console'; readonly master: number };
 
 /** The parent's end; it owns the descriptor. */
@@ -217,6 +226,9 @@ function parseChildMessage(unsafeData: Buffer): ChildMessage {
   const kind = plainKinds.find((known) => known === unsafe.kind);
   if (kind !== undefined) return { kind };
   if (unsafe.kind === 'console') return { kind: 'console' };
+  if (unsafe.kind === 'listener' && 'fd' in unsafe && Number.isSafeInteger(unsafe.fd) && Number(unsafe.fd) >= 0) {
+    return { kind: 'listener', fd: Number(unsafe.fd) };
+  }
   if (unsafe.kind === 'born' && 'pid' in unsafe && Number.isSafeInteger(unsafe.pid) && Number(unsafe.pid) > 0) {
     return { kind: 'born', pid: Number(unsafe.pid) };
   }

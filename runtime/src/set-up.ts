@@ -21,19 +21,20 @@ export interface SetUp {
   readonly killsBefore: number;
   /** Hooks that are run when the child has made its mounts; undefined when there are none. */
   readonly runHooks?: (() => void) | undefined;
+  /** Passes the listener of the process's filter on; undefined when nobody asked for it. */
+  readonly passListener?: ((fd: number) => void) | undefined;
   /** What ends the set-up: init says that it was created, an exec'd process becomes its program. */
   readonly last: 'created' | 'executing';
 }
 
 /** The parent's part of the handshake from the birth on. Returns the terminal's master, which is the caller's. */
-export function completeSetUp(
-  sys: Syscalls,
-  { child, channel, deadline, plan, cleanUp, cgroup, limitsByParent, killsBefore, runHooks, last }: SetUp,
-): number | undefined {
+export function completeSetUp(sys: Syscalls, setUp: SetUp): number | undefined {
+  const { child, channel, deadline, plan, cleanUp, cgroup, limitsByParent, runHooks, passListener, last } = setUp;
   let console: number | undefined;
   try {
     // It is executed within moments, and everything it says until then can be heard at once.
-    if (last === 'executing' && !limitsByParent) channel.awaitHangUp(deadline, child.pidfd);
+    if (last === 'executing' && !limitsByParent && passListener === undefined)
+      channel.awaitHangUp(deadline, child.pidfd);
     let message = child.receive(channel, deadline);
     if (message.kind === 'hooks' && runHooks !== undefined) {
       runHooks();
@@ -54,10 +55,17 @@ export function completeSetUp(
       message = child.receive(channel, deadline);
     }
     expectMessage(message, last);
-    if (last === 'executing') expectMessage(channel.receive(deadline, child.pidfd), 'eof');
+    if (last !== 'executing') return console;
+    const next = channel.receive(deadline, child.pidfd);
+    if (next.kind !== 'listener' || passListener === undefined) expectMessage(next, 'eof');
+    else {
+      passListener(next.fd);
+      channel.send('proceed');
+      expectMessage(channel.receive(deadline, child.pidfd), 'eof');
+    }
     return console;
   } catch (err) {
-    const wasKilled = cgroup.oomKills() > killsBefore;
+    const wasKilled = cgroup.oomKills() > setUp.killsBefore;
     throw startError(wasKilled ? wrap(err, 'possibly OOM-killed') : err);
   }
 }

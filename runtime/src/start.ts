@@ -7,6 +7,7 @@ import { Deadline } from './handshake.ts';
 import { hasHooks, runHooks } from './hooks.ts';
 import { killContainer } from './kill.ts';
 import type { ContainerParts } from './container-parts.ts';
+import { asksAgent, sendListener } from './seccomp-agent.ts';
 
 /**
  * Releases init and returns when execve(2) has succeeded. Throws its error; init has ended then, and is the caller's to
@@ -18,11 +19,13 @@ export function startContainer(sys: Syscalls, parts: ContainerParts): void {
   try {
     channel.send('start');
     const deadline = new Deadline(createTimeoutMs);
-    channel.awaitHangUp(deadline, child.pidfd);
+    const asks = asksAgent(parts.spec.linux?.seccomp);
+    if (!asks) channel.awaitHangUp(deadline, child.pidfd);
     const message = channel.receive(deadline, child.pidfd);
     // Killed while it waited; the caller reaps it.
     if (message.kind === 'eof') throw failedPrecondition('cannot start a container that has stopped');
     expectMessage(message, 'executing');
+    if (asks) passListener(sys, parts, deadline);
     expectMessage(channel.receive(deadline, child.pidfd), 'eof');
   } catch (err) {
     throw isCode(err, 'failed precondition') ? err : startError(err);
@@ -30,6 +33,14 @@ export function startContainer(sys: Syscalls, parts: ContainerParts): void {
     channel.close();
   }
   if (hasHooks(parts.spec, 'poststart')) runPoststart(sys, parts);
+}
+
+function passListener(sys: Syscalls, parts: ContainerParts, deadline: Deadline): void {
+  const { channel, child, id, bundle, spec } = parts;
+  const message = channel.receive(deadline, child.pidfd);
+  if (message.kind !== 'listener') return expectMessage(message, 'listener');
+  sendListener(sys, child, message.fd, { id, bundle, spec, status: 'created', initPid: child.pid }, deadline);
+  channel.send('proceed');
 }
 
 /** One that fails takes the container with it; the caller reaps it. */

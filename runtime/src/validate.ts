@@ -31,12 +31,11 @@ export function validateCreate(request: CreateRequest): Process {
 
 /** The checks of a process that do not depend on its container. */
 export function validateProcess(process: Process, field: string): void {
-  const { selinuxLabel = '', apparmorProfile = '', execCPUAffinity } = process;
+  const { selinuxLabel = '', apparmorProfile = '' } = process;
   if (selinuxLabel !== '') refuseSelinux(`${field}.selinuxLabel`);
   if (apparmorProfile !== '' && apparmorProfile !== 'unconfined' && !appArmorEnabled()) {
     throw failedPrecondition(`${field}.apparmorProfile: apparmor is not enabled on this host`);
   }
-  if (execCPUAffinity !== undefined && field !== 'process') throw notImplemented(`${field}.execCPUAffinity`);
 }
 
 function refuseSelinux(field: string): never {
@@ -44,15 +43,8 @@ function refuseSelinux(field: string): never {
   throw failedPrecondition(`${field}: selinux label is specified in config, but selinux is disabled or not supported`);
 }
 
-function refuseMissingParts({ mounts = [], linux = {} }: Spec): void {
-  for (const [index, { uidMappings, gidMappings, options = [] }] of mounts.entries()) {
-    if (uidMappings !== undefined || gidMappings !== undefined) {
-      throw notImplemented(`mounts[${index}].${uidMappings === undefined ? 'gid' : 'uid'}Mappings: id-mapped mounts`);
-    }
-    if (options.includes('tmpcopyup')) throw notImplemented(`mounts[${index}].options: tmpcopyup`);
-  }
+function refuseMissingParts({ linux = {} }: Spec): void {
   if (linux.intelRdt !== undefined) throw notImplemented('linux.intelRdt');
-  if (linux.memoryPolicy !== undefined) throw notImplemented('linux.memoryPolicy');
   if (Object.keys(linux.netDevices ?? {}).length > 0) throw notImplemented('linux.netDevices');
   if ((linux.mountLabel ?? '') !== '') refuseSelinux('linux.mountLabel');
 }

@@ -5,6 +5,7 @@ import { fileCalls } from './linux/file.ts';
 import { identityCalls } from './linux/identity.ts';
 import { lockCalls } from './linux/lock.ts';
 import { mountCalls } from './linux/mount.ts';
+import { placementCalls } from './linux/placement.ts';
 import { processCalls } from './linux/process.ts';
 import { terminalCalls } from './linux/terminal.ts';
 import { xattrCalls } from './linux/xattr.ts';
@@ -16,6 +17,7 @@ import type { Syscalls } from './syscalls.ts';
  */
 export const linux: Syscalls = {
   ...processCalls,
+  ...placementCalls,
   ...identityCalls,
   ...mountCalls,
   ...fileCalls,

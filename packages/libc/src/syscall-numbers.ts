@@ -13,6 +13,7 @@ const x64 = {
   pivot_root: 155,
   gettid: 186,
   getdents64: 217,
+  set_mempolicy: 238,
   keyctl: 250,
   ioprio_set: 251,
   mknodat: 259,
@@ -30,6 +31,7 @@ const x64 = {
   clone3: 435,
   close_range: 436,
   openat2: 437,
+  pidfd_getfd: 438,
   mount_setattr: 442,
 } as const;
 
@@ -48,6 +50,7 @@ const arm64: Readonly<Record<SyscallName, number>> = {
   pivot_root: 41,
   gettid: 178,
   getdents64: 61,
+  set_mempolicy: 237,
   keyctl: 219,
   ioprio_set: 30,
   mknodat: 33,
@@ -65,6 +68,7 @@ const arm64: Readonly<Record<SyscallName, number>> = {
   clone3: 435,
   close_range: 436,
   openat2: 437,
+  pidfd_getfd: 438,
   mount_setattr: 442,
 };
 

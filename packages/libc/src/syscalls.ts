@@ -122,6 +122,8 @@ export interface ProcessCalls {
   kill(pid: number, signal: number): void;
   pidfdOpen(pid: number): number;
   pidfdSendSignal(pidfd: number, signal: number): void;
+  /** pidfd_getfd(2): a copy of another process's descriptor. */
+  pidfdGetfd(pidfd: number, fd: number): number;
   setsid(): number;
   setpgid(pid: number, pgid: number): void;
   /** Resets every signal's disposition to the default and unblocks all: what a container's process starts with. */
@@ -149,6 +151,10 @@ export interface ProcessCalls {
   /** sched_setattr(2) of the caller; `attr` is the raw struct. */
   schedSetattr(attr: Buffer): void;
   ioprioSet(which: number, who: number, priority: number): void;
+  /** sched_setaffinity(2); bit n of `mask` is CPU n, 0 is the caller. */
+  schedSetaffinity(pid: number, mask: Buffer): void;
+  /** set_mempolicy(2) of the caller; bit n of `nodes` is node n, `mode` holds the flags too. */
+  setMempolicy(mode: number, nodes: Buffer): void;
   /** seccomp(SECCOMP_SET_MODE_FILTER); `program` is an array of struct sock_filter. Returns the listener fd or 0. */
   seccompSetFilter(flags: number, program: Buffer): number;
 }

@@ -10,6 +10,7 @@ import { execute, prepareIdentity, takeIdentity } from '../process/become.ts';
 import { openConsole } from '../process/console.ts';
 import { withHome } from '../process/environment.ts';
 import { setLimits, setOomScore } from '../process/limits.ts';
+import { setAffinity } from '../process/placement.ts';
 import type { ProcessPlan } from '../process/plan.ts';
 import { closeOthers, installStdio, installTerminal, reopenNull } from '../process/stdio.ts';
 import { joinKeyring } from './init.ts';
@@ -50,7 +51,7 @@ export function runExec(sys: Syscalls, plan: ExecPlan): never {
     const process = { ...plan.process, env };
     const path = takeIdentity(sys, process);
     channel.send({ kind: 'executing' });
-    return execute(sys, process, path);
+    return execute(sys, process, path, channel);
   } catch (err) {
     channel.sendError(err);
     return sys.exitNow(1);
@@ -69,8 +70,10 @@ function setUpSteps(sys: Syscalls, plan: ExecPlan, channel: ChildChannel): reado
   const { process, namespaceFlags } = plan;
   sys.setsid();
   installStdio(sys, process.terminal ? { stdin: -1, stdout: -1, stderr: -1 } : plan.stdio);
+  setAffinity(sys, process.affinity?.initial);
   // By the host's paths, which are out of sight after the next step.
   plan.cgroup.joinSelf({ unifiedDone: plan.unifiedDone });
+  setAffinity(sys, process.affinity?.final);
   const proc = sys.openat(AT_FDCWD, '/proc', O_PATH | O_DIRECTORY);
   applyAppArmor(sys, proc, process);
   if (!plan.limitsByParent) setOomScore(sys, 'self', process.oomScoreAdj);

@@ -27,6 +27,8 @@ const process: ProcessPlan = {
   scheduler: undefined,
   ioPriority: undefined,
   personality: undefined,
+  affinity: undefined,
+  memoryPolicy: undefined,
 };
 
 function planOf(steps: string[], change: Partial<InitPlan> = {}): InitPlan {

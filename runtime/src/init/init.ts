@@ -76,7 +76,7 @@ export function runInit(sys: Syscalls, plan: InitPlan): never {
     else channel = awaitStart(sys, plan.startListener, plan.childFd);
     if (hasHooks(plan.spec, 'startContainer')) runHooks(sys, 'startContainer', subjectOf(sys, plan), plan.process.cwd);
     channel.send({ kind: 'executing' });
-    return execute(sys, process, path);
+    return execute(sys, process, path, channel);
   } catch (err) {
     channel.sendError(err);
     return sys.exitNow(1);

@@ -12,7 +12,8 @@ export function writeMappings(sys: MappingCalls, pid: number, spec: Spec): void 
   writeMap(sys, `/proc/${pid}/gid_map`, spec.linux?.gidMappings ?? []);
 }
 
-function writeMap(sys: MappingCalls, path: string, mappings: readonly IdMapping[]): void {
+/** Writes one map, whole. */
+export function writeMap(sys: MappingCalls, path: string, mappings: readonly IdMapping[]): void {
   const text = mappings.map(({ containerID, hostID, size }) => `${containerID} ${hostID} ${size}\n`).join('');
   try {
     writeOnce(sys, path, text);

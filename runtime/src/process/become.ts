@@ -19,20 +19,23 @@ import {
   RESOLVE_NO_MAGICLINKS,
 } from '@gantry/libc';
 import type { FileCalls, MountCalls, ProcessCalls } from '@gantry/libc';
+import type { ChildChannel } from '../handshake.ts';
 import { applyAmbient, applySets, CAP_SYS_ADMIN_BIT, dropBounding } from './capabilities.ts';
 import { executeError, findExecutable } from './executable.ts';
 import { lowerOwnLimits } from './limits.ts';
+import { applyMemoryPolicy } from './placement.ts';
 import type { ProcessPlan } from './plan.ts';
 import { applyScheduling } from './scheduling.ts';
 
 export type BecomeCalls = ProcessCalls &
-  Pick<FileCalls, 'openat' | 'openat2' | 'close' | 'fstatat' | 'fstatatIfPresent' | 'read' | 'write'> &
+  Pick<FileCalls, 'openat' | 'openat2' | 'close' | 'dup' | 'fstatat' | 'fstatatIfPresent' | 'read' | 'write'> &
   Pick<MountCalls, 'fchdir' | 'getcwd'>;
 
 export function prepareIdentity(sys: BecomeCalls, plan: ProcessPlan): void {
   if (plan.noNewPrivileges) sys.prctl(PR_SET_NO_NEW_PRIVS, 1n);
   sys.umask(plan.umask);
   applyScheduling(sys, plan);
+  applyMemoryPolicy(sys, plan.memoryPolicy);
 }
 
 /** Returns the program's path, found as the user and in the working directory that the program will have. */
@@ -51,13 +54,18 @@ export function takeIdentity(sys: BecomeCalls, plan: ProcessPlan): string {
   return findExecutable(sys, plan.args[0] ?? '', plan.env);
 }
 
-/** Never returns: either the process is another program now, or it throws why not. */
-export function execute(sys: BecomeCalls, plan: ProcessPlan, path: string): never {
+/**
+ * Never returns: either the process is another program now, or it throws why not. `channel` is for a filter whose listener
+ * goes to an agent (seccomp-agent.ts).
+ */
+export function execute(sys: BecomeCalls, plan: ProcessPlan, path: string, channel?: ChildChannel): never {
   lowerOwnLimits(sys, plan.limits);
   if (keptForSeccomp(plan) === 0n) applyAmbient(sys, plan.capabilities, plan.lastCapability);
   if (plan.seccomp !== undefined) {
     try {
+      if (plan.seccomp.asksAgent) announceListener(sys, channel);
       sys.seccompSetFilter(plan.seccomp.flags, plan.seccomp.program);
+      if (plan.seccomp.asksAgent) channel?.awaitAnything();
     } catch (err) {
       throw wrap(err, 'unable to init seccomp');
     }
@@ -71,6 +79,13 @@ export function execute(sys: BecomeCalls, plan: ProcessPlan, path: string): neve
   } catch (err) {
     throw executeError(err, path);
   }
+}
+
+/** The descriptor will be the first one that is free. */
+function announceListener(sys: BecomeCalls, channel: ChildChannel | undefined): void {
+  const fd = sys.dup(0);
+  sys.close(fd);
+  channel?.send({ kind: 'listener', fd });
 }
 
 /** The capability that installing the filter needs beyond the process's own. */

@@ -1,6 +1,6 @@
 /** Everything about a process that can be decided before it exists, so that the forked child computes nothing. */
-import { invalidArgument, notImplemented, wrap } from '@gantry/errors';
-import { buildSeccompFilter, seccompFlags } from '@gantry/libc';
+import { invalidArgument, wrap } from '@gantry/errors';
+import { buildSeccompFilter, SECCOMP_FILTER_FLAG_NEW_LISTENER, seccompFlags } from '@gantry/libc';
 import type { TerminalSize } from '@gantry/libc';
 import type { LinuxSeccomp, Process, Spec } from '@gantry/oci';
 import { namespaceOf } from '../namespaces/plan.ts';
@@ -10,12 +10,17 @@ import type { CapabilityMasks } from './capabilities.ts';
 import { orderedEnvironment } from './environment.ts';
 import { limitsToSet } from './limits.ts';
 import type { LimitToSet } from './limits.ts';
+import { affinityPlan, memoryPolicyPlan } from './placement.ts';
+import type { AffinityPlan, MemoryPolicyPlan } from './placement.ts';
+import { asksAgent, checkAgent } from '../seccomp-agent.ts';
 import { ioPriorityValue, personalityValue, schedulerAttributes } from './scheduling.ts';
 import type { SchedulingPlan } from './scheduling.ts';
 
 export interface SeccompPlan {
   readonly program: Buffer;
   readonly flags: number;
+  /** An agent gets the filter's listener. */
+  readonly asksAgent: boolean;
 }
 
 export interface ProcessPlan extends SchedulingPlan {
@@ -30,6 +35,9 @@ export interface ProcessPlan extends SchedulingPlan {
   readonly umask: number;
   readonly capabilities: CapabilityMasks;
   readonly lastCapability: number;
+  /** Of a process that is added to a container. */
+  readonly affinity: AffinityPlan | undefined;
+  readonly memoryPolicy: MemoryPolicyPlan | undefined;
   readonly noNewPrivileges: boolean;
   readonly seccomp: SeccompPlan | undefined;
   readonly apparmorProfile: string | undefined;
@@ -51,7 +59,8 @@ export function planProcess(spec: Spec, process: Process, field: string): Proces
   const own = spec.process;
   if (args.length === 0 || args[0] === undefined) throw invalidArgument(`${field}.args: must not be empty`);
   if (args[0] === '') throw invalidArgument(`${field}.args[0]: must not be empty`);
-  const { uidMappings, gidMappings, seccomp, personality } = spec.linux ?? {};
+  const { uidMappings, gidMappings, seccomp, personality, memoryPolicy } = spec.linux ?? {};
+  const affinity = process === own ? undefined : (process.execCPUAffinity ?? own?.execCPUAffinity);
   if (hostId(uidMappings, user.uid) === undefined) {
     throw invalidArgument(`cannot setuid to unmapped uid ${user.uid} in user namespace`);
   }
@@ -81,6 +90,8 @@ export function planProcess(spec: Spec, process: Process, field: string): Proces
     scheduler: process.scheduler && schedulerAttributes(process.scheduler),
     ioPriority: process.ioPriority && ioPriorityValue(process.ioPriority),
     personality: personality && personalityValue(personality),
+    affinity: affinity && affinityPlan(affinity, `${field}.execCPUAffinity`),
+    memoryPolicy: memoryPolicy && memoryPolicyPlan(memoryPolicy),
   };
 }
 
@@ -94,11 +105,11 @@ const builtFilters = new WeakMap<LinuxSeccomp, SeccompPlan>();
 function seccompPlan(profile: LinuxSeccomp): SeccompPlan {
   const built = builtFilters.get(profile);
   if (built !== undefined) return built;
-  if ((profile.syscalls ?? []).some(({ action }) => action === 'SCMP_ACT_NOTIFY')) {
-    throw notImplemented('linux.seccomp: SCMP_ACT_NOTIFY (a seccomp agent)');
-  }
+  const asks = asksAgent(profile);
+  if (asks) checkAgent(profile);
   try {
-    const plan = { program: buildSeccompFilter(profile), flags: seccompFlags(profile.flags) };
+    const flags = seccompFlags(profile.flags) | (asks ? SECCOMP_FILTER_FLAG_NEW_LISTENER : 0);
+    const plan = { program: buildSeccompFilter(profile), flags, asksAgent: asks };
     builtFilters.set(profile, plan);
     return plan;
   } catch (err) {

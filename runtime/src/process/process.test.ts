@@ -40,7 +40,7 @@ const plan: ProcessPlan = {
   capabilities: { bounding: 1n, effective: 1n, permitted: 1n, inheritable: 0n, ambient: 0n },
   lastCapability: 3,
   noNewPrivileges: true,
-  seccomp: { program: Buffer.alloc(8), flags: 0 },
+  seccomp: { program: Buffer.alloc(8), flags: 0, asksAgent: false },
   apparmorProfile: undefined,
   limits: [],
   oomScoreAdj: undefined,
@@ -49,6 +49,8 @@ const plan: ProcessPlan = {
   scheduler: undefined,
   ioPriority: undefined,
   personality: undefined,
+  affinity: undefined,
+  memoryPolicy: undefined,
 };
 
 /** Every path is this file, whichever way it is asked for. */

@@ -2,6 +2,8 @@
 import { invalidArgument, wrap } from '@gantry/errors';
 import { isErrno, MOUNT_ATTR_RDONLY, O_DIRECTORY, PROC_SUPER_MAGIC } from '@gantry/libc';
 import type { FileStat } from '@gantry/libc';
+import { copyUp } from './copy-up.ts';
+import type { CopyCalls } from './copy-up.ts';
 import { attach, mountDetached, setAttributes, setPropagation, singleOptions } from './detached.ts';
 import type { DetachedCalls } from './detached.ts';
 import type { PlannedMount } from './sources.ts';
@@ -9,6 +11,8 @@ import { isDirectory, makeTarget, openIfPresent, openWithoutLinks, statOf, using
 import type { ResolveCalls } from './resolve.ts';
 
 export type FileSystemCalls = DetachedCalls & ResolveCalls;
+
+type EntryCalls = FileSystemCalls & CopyCalls;
 
 /** Mounted over by lxcfs and its like; everything else inside /proc is the kernel's alone. */
 const allowedInProc: ReadonlySet<string> = new Set([
@@ -28,7 +32,7 @@ const allowedInProc: ReadonlySet<string> = new Set([
 export type LateReadonly = number[];
 
 /** Carries one entry out. Cgroup mounts are elsewhere (cgroup-mount.ts). */
-export function mountEntry(sys: FileSystemCalls, root: number, mount: PlannedMount, late: LateReadonly): void {
+export function mountEntry(sys: EntryCalls, root: number, mount: PlannedMount, late: LateReadonly): void {
   try {
     if (mount.tree !== undefined) attachTree(sys, root, mount, mount.tree);
     else mountFileSystem(sys, root, mount, late);
@@ -52,7 +56,7 @@ function attachTree(
   });
 }
 
-function mountFileSystem(sys: FileSystemCalls, root: number, mount: PlannedMount, late: LateReadonly): void {
+function mountFileSystem(sys: EntryCalls, root: number, mount: PlannedMount, late: LateReadonly): void {
   const { type, source, options, destination } = mount;
   if (destination === '/proc' && type !== 'proc') {
     throw invalidArgument('"/proc" cannot be mounted because it is not of type proc');
@@ -73,6 +77,7 @@ function mountFileSystem(sys: FileSystemCalls, root: number, mount: PlannedMount
     // A tmpfs over an existing directory keeps that directory's mode, unless the options say otherwise.
     if (existing !== undefined) data.unshift(`mode=${(mode & 0o7777).toString(8)}`);
     fd = mountDetached(sys, { type, source, attributes, superFlags, data });
+    if (options.tmpcopyup && existing !== undefined) copyUp(sys, existing, fd);
     attach(sys, fd, target);
     if (options.recursiveAttributes !== undefined) setAttributes(sys, fd, options.recursiveAttributes, true);
     for (const propagation of options.propagation) setPropagation(sys, fd, propagation);

@@ -45,6 +45,8 @@ export interface MountOptions {
   /** Options of the file system: `key=value` or `flag`. */
   readonly data: readonly string[];
   readonly tmpcopyup: boolean;
+  /** The mount's files belong to others than on disk; for the mount alone or for all below it. */
+  readonly idmap: 'no' | 'one' | 'recursive';
 }
 
 const simple: Readonly<Record<string, AttributeChange>> = {
@@ -87,8 +89,8 @@ const superFlagWords: Readonly<Record<string, readonly [flag: string, on: boolea
   nolazytime: ['lazytime', false],
 };
 
-/** Words without an effect on a mount made by descriptor: they only change what a failing mount(2) logs. */
-const ignored: ReadonlySet<string> = new Set(['defaults', 'silent', 'loud']);
+/** Words without an effect on a mount made by descriptor: they change what a failing mount(2) logs, or are for a kernel's own use. */
+const ignored: ReadonlySet<string> = new Set(['defaults', 'silent', 'loud', 'iversion', 'noiversion']);
 
 class Collector {
   attributes: AttributeChange = { set: 0, clear: 0 };
@@ -98,6 +100,7 @@ class Collector {
   readonly superFlags = new Set<string>();
   readonly data: string[] = [];
   tmpcopyup = false;
+  idmap: MountOptions['idmap'] = 'no';
 
   take(word: string): void {
     const change = simple[word];
@@ -120,6 +123,8 @@ class Collector {
     if (word === 'bind') this.bind = this.bind === 'recursive' ? 'recursive' : 'one';
     else if (word === 'rbind') this.bind = 'recursive';
     else if (word === 'tmpcopyup') this.tmpcopyup = true;
+    else if (word === 'idmap') this.idmap = 'one';
+    else if (word === 'ridmap') this.idmap = 'recursive';
     else return false;
     return true;
   }
@@ -150,7 +155,7 @@ function merged(before: AttributeChange, change: AttributeChange): AttributeChan
 }
 
 /** Words that ask for something that is not there; naming them is better than passing them to a file system. */
-const refusedWords: ReadonlySet<string> = new Set(['remount', 'idmap', 'ridmap', 'iversion', 'noiversion']);
+const refusedWords: ReadonlySet<string> = new Set(['remount']);
 
 /**
  * Parses the option list of a mount. `field` is where it stands in the configuration, for error texts. Words nobody
@@ -162,7 +167,7 @@ export function parseMountOptions(words: readonly string[], field: string): Moun
     if (refusedWords.has(word)) throw invalidArgument(`${field}[${index}]: mount option "${word}" is not supported`);
     if (word !== '') collector.take(word);
   }
-  const { attributes, recursive, propagation, bind, superFlags, data, tmpcopyup } = collector;
+  const { attributes, recursive, propagation, bind, superFlags, data, tmpcopyup, idmap } = collector;
   if (bind !== 'no' && data.length > 0) {
     throw invalidArgument(
       `${field}: bind mounts cannot have any filesystem-specific options applied: ${data.join(',')}`,
@@ -176,6 +181,7 @@ export function parseMountOptions(words: readonly string[], field: string): Moun
     superFlags: [...superFlags],
     data,
     tmpcopyup,
+    idmap,
   };
 }
 

@@ -2,6 +2,7 @@
 import { posix } from 'node:path';
 import type { Cgroup, CgroupHierarchy } from '@gantry/cgroups';
 import { MS_PRIVATE, MS_SLAVE } from '@gantry/libc';
+import type { Syscalls } from '@gantry/libc';
 import type { Spec } from '@gantry/oci';
 import type { Descriptors } from '../clean-up.ts';
 import type { CreateRequest } from '../container.ts';
@@ -11,11 +12,10 @@ import type { CgroupView, V1Hierarchy } from './cgroup-mount.ts';
 import { rootPropagation } from './mount-options.ts';
 import type { Propagation } from './mount-options.ts';
 import { openRootfs, planMounts } from './sources.ts';
-import type { SourceCalls } from './sources.ts';
 
 /** Opens the sources; the descriptors are kept in `descriptors`. */
 export function planRootfs(
-  sys: SourceCalls,
+  sys: Syscalls,
   request: CreateRequest,
   hierarchy: CgroupHierarchy,
   cgroup: Cgroup,
@@ -26,7 +26,7 @@ export function planRootfs(
   const propagation = rootPropagation(linux.rootfsPropagation);
   return {
     root: openRootfs(sys, request, descriptors),
-    mounts: planMounts(sys, spec.mounts ?? [], bundle, propagation, descriptors),
+    mounts: planMounts(sys, spec, bundle, propagation, descriptors),
     propagation,
     cgroup: cgroupView(spec, hierarchy, cgroup),
     devices: linux.devices ?? [],

@@ -75,10 +75,13 @@ t.test('a bind source is opened by the parent, relative ones below the bundle', 
   using descriptors = new Descriptors(sys);
   const [volume, tmpfs] = planMounts(
     sys,
-    [
-      { destination: 'data/../data', source: 'volume', options: ['bind', 'ro'] },
-      { destination: '/tmp', type: 'tmpfs', source: 'tmpfs' },
-    ],
+    {
+      ociVersion: '1.0.0',
+      mounts: [
+        { destination: 'data/../data', source: 'volume', options: ['bind', 'ro'] },
+        { destination: '/tmp', type: 'tmpfs', source: 'tmpfs' },
+      ],
+    },
     '/b',
     base,
     descriptors,

@@ -7,8 +7,8 @@
 import { posix } from 'node:path';
 import { invalidArgument, wrap } from '@gantry/errors';
 import { AT_EMPTY_PATH, AT_FDCWD, isErrno, MS_PRIVATE, O_DIRECTORY, O_NOFOLLOW, O_PATH } from '@gantry/libc';
-import type { FileCalls } from '@gantry/libc';
-import type { Mount, Spec } from '@gantry/oci';
+import type { FileCalls, Syscalls } from '@gantry/libc';
+import type { Spec } from '@gantry/oci';
 import type { RootfsMount } from '../container.ts';
 import type { Descriptors } from '../clean-up.ts';
 import {
@@ -20,6 +20,7 @@ import {
   singleOptions,
 } from './detached.ts';
 import type { DetachedCalls } from './detached.ts';
+import { applyIdMap, idMapOf } from './id-map.ts';
 import { parseMountOptions } from './mount-options.ts';
 import type { MountOptions, Propagation } from './mount-options.ts';
 import { isDirectory, normalDestination } from './resolve.ts';
@@ -116,20 +117,22 @@ export function overlayOptions(data: readonly string[]): string[] {
 
 /** Opens the sources of all bind mounts; relative ones are below the bundle. */
 export function planMounts(
-  sys: SourceCalls,
-  mounts: readonly Mount[],
+  sys: Syscalls,
+  spec: Spec,
   bundle: string,
   base: Propagation,
   descriptors: Descriptors,
 ): PlannedMount[] {
-  return mounts.map((mount, index) => {
+  return (spec.mounts ?? []).map((mount, index) => {
     const field = `mounts[${index}]`;
     const options = parseMountOptions(mount.options ?? [], `${field}.options`);
     const isBind = options.bind !== 'no' || mount.type === 'bind';
     const common = { field, destination: normalDestination(mount.destination), source: mount.source ?? '', options };
+    const idMap = idMapOf(spec, mount, options, isBind);
     if (!isBind) return { ...common, type: mount.type ?? 'none', tree: undefined };
     try {
       const tree = openBindSource(sys, posix.resolve(bundle, common.source), options, base, descriptors);
+      if (idMap !== undefined) applyIdMap(sys, tree.fd, idMap);
       return { ...common, type: 'bind', tree };
     } catch (err) {
       throw wrap(err, `${field}: error mounting ${JSON.stringify(common.source)} to rootfs at "${mount.destination}"`);

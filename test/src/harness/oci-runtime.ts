@@ -13,6 +13,7 @@ import {
 import path from 'node:path';
 import type { Linux, Process, Root, Spec } from '@gantry/oci';
 import { defaultCapabilities, defaultMaskedPaths, defaultMounts, defaultReadonlyPaths } from '@gantry/oci';
+import { run } from './command.ts';
 import { checkout } from './scratch.ts';
 import { busyboxBinary } from './tarball.ts';
 
@@ -120,6 +121,11 @@ export class RuntimeBench {
     );
     if (error !== undefined) throw error;
     return { code: status ?? (signal === null ? -1 : 128), stdout, stderr };
+  }
+
+  /** As `call`, without keeping the test's own event loop from running. */
+  callAsync(name: RuntimeName, words: readonly string[]): Promise<RuntimeResult> {
+    return run(...this.command(name, words), { cwd: this.bundle });
   }
 
   /** As `call`, for a command whose output goes to files: a detached container keeps a pipe open. */

@@ -52,7 +52,7 @@ function document(): object {
       selinux: { enabled: false },
       intelRdt: { enabled: false },
       memoryPolicy: { modes: memoryPolicyModes, flags: memoryPolicyFlags },
-      mountExtensions: { idmap: { enabled: false } },
+      mountExtensions: { idmap: { enabled: true } },
       netDevices: { enabled: false },
     },
     annotations: {
