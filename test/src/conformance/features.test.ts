@@ -150,9 +150,9 @@ t.test('a seccomp agent answers for the container and for what is executed in it
     }),
   );
   const program = path.join(checkout, 'packages/libc/dist/test-programs/seccomp-agent.js');
-  const startAgent = async (): Promise<{ output: () => string; ended: Promise<unknown> }> => {
+  const startAgent = async (calls = 1): Promise<{ output: () => string; ended: Promise<unknown> }> => {
     spawnSync('rm', ['-f', socket]);
-    const agent = spawn(process.execPath, [program, socket, '1'], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const agent = spawn(process.execPath, [program, socket, String(calls)], { stdio: ['ignore', 'pipe', 'inherit'] });
     let output = '';
     agent.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
     await until('the agent listens', () => output.includes('listening'));
@@ -170,6 +170,23 @@ t.test('a seccomp agent answers for the container and for what is executed in it
     metadata: 'word of the caller',
     state: { id: 'asking', status: 'created', bundle: bench.bundle, pid: Number },
   });
+
+  // Another process starts it than has created it, and a third one adds a process.
+  const { seccomp } = JSON.parse(readFileSync(path.join(bench.bundle, 'config.json'), 'utf8')).linux;
+  bench.configure(bench.spec(['sleep', '100'], (spec) => (spec.linux.seccomp = seccomp)));
+  t.equal(bench.callDetached('gantry', ['create', 'apart']).code, 0);
+  const second = await startAgent(0);
+  const started = await bench.callAsync('gantry', ['start', 'apart']);
+  t.equal(started.code, 0, started.stderr);
+  await second.ended;
+  t.match(JSON.parse(second.output().split('\n')[1] ?? ''), { state: { id: 'apart', status: 'created' } });
+  const third = await startAgent();
+  const added = await bench.callAsync('gantry', ['exec', 'apart', 'mkdir', '/tmp/b']);
+  await third.ended;
+  t.match([added.code, added.stderr], [1, /No medium found/]);
+  t.match(JSON.parse(third.output().split('\n')[1] ?? ''), { state: { id: 'apart', status: 'running' } });
+  t.equal(bench.call('gantry', ['delete', '--force', 'apart']).code, 0);
+
   const none = await bench.callAsync('gantry', ['run', 'nobody']);
   t.equal(none.code, 1, 'without an agent there is no container');
   t.match(none.stderr, /seccomp listener to its agent/);
