@@ -82,6 +82,14 @@ t.test('load, images, tag, rmi', { skip }, async (t) => {
   t.equal((await gantry(words('tag box:1 box:2'))).code, 0);
   t.same(await gantry(words('rmi box:2')), { code: 0, out: 'box:2\n', err: '' });
   t.match(await gantry(words('rmi box:2')), { code: 125, err: 'gantry: image "box:2": not found\n' });
+  await gantry(words('tag box:1 box:3'));
+  const id = (await gantry(words('images -q'))).out.split('\n')[0] ?? '';
+  t.match(await gantry(['rmi', id]), {
+    code: 125,
+    err: /has several names \(box:1, box:3\): name one, or use --force/,
+  });
+  t.match(await gantry(['rmi', 'box:3']), { code: 0 });
+  t.match((await gantry(['history', id])).out, /^LAYER +CREATED +CREATED BY +SIZE/, 'an id is as good as a name');
   t.match(await gantry(['load', '-i', bin]), { code: 125, err: /^gantry: loading / });
 });
 
@@ -94,7 +102,10 @@ t.test('run passes on output, input and exit codes', { skip }, async (t) => {
   t.match(await gantry(words('run --rm -i box:1 cat'), 'through'), { code: 0, out: 'through' });
   t.match(await gantry(words('run --rm box:1 /no/such')), { code: 127, err: /^gantry: [^\n]*\n$/ });
   t.match(await gantry(words('run --rm box:1 /etc/passwd')), { code: 126 });
-  t.match(await gantry(words('run --rm nowhere:9')), { code: 125, err: /"nowhere:9" is not here.*load -i/ });
+  t.match(await gantry(words('run --rm --pull never nowhere:9')), {
+    code: 125,
+    err: /"nowhere:9" is not here.*gantry pull/,
+  });
   t.match(await gantry(words('run --rm -d box:1')), { code: 125, err: /cannot be used with -d/ });
   t.equal((await gantry(words('ps -a -q'))).out, '', '--rm left nothing');
 });
@@ -138,6 +149,58 @@ t.test('a container in the background: ps, logs, exec, stats, inspect, stop, sta
   t.match(await gantry(words('rm web')), { code: 0, out: 'web\n' });
   t.match(await gantry(words('logs web')), { code: 125, err: 'gantry: container "web": not found\n' });
 });
+
+t.test(
+  'what a container changed is listed and becomes an image; images go out and come in again',
+  { skip },
+  async (t) => {
+    const script = 'echo new >/root/new; rm /etc/group; echo >>/etc/passwd; mkdir -p /srv/deep';
+    await gantry(['run', '--name', 'changer', 'box:1', 'sh', '-c', script]);
+    const diff = await gantry(words('diff changer'));
+    const lines = ['C /etc', 'D /etc/group', 'C /etc/passwd', 'C /root', 'A /root/new', 'A /srv', 'A /srv/deep'];
+    t.same(diff, { code: 0, out: `${lines.join('\n')}\n`, err: '' });
+
+    const commit = [
+      'commit',
+      '-A',
+      'me',
+      '-m',
+      'why',
+      '-c',
+      'CMD ["cat", "/root/new"]',
+      '-c',
+      'ENV B=2',
+      'changer',
+      'made:1',
+    ];
+    t.match(await gantry(commit), { code: 0, out: /^sha256:[0-9a-f]{64}\n$/ });
+    t.match(await gantry(words('run --rm made:1')), { code: 0, out: 'new\n' });
+    t.match((await gantry(words('run --rm made:1 env'))).out, /^FROM_IMAGE=1$[^]*^B=2$/m);
+    t.match((await gantry(words('history made:1'))).out, /\n[0-9a-f]{12} .* ago +gantry commit .* why\n/);
+    await gantry(words('rm changer'));
+
+    const file = path.join(dir, 'saved.tar');
+    t.same(await gantry(['save', '-o', file, 'made:1', 'box:1']), { code: 0, out: '', err: '' });
+    t.match(await gantry(words('rmi made:1')), { code: 0 });
+    t.match((await gantry(['load', '-i', file])).out, /^Loaded image: made:1$/m);
+    t.match(await gantry(words('run --rm made:1')), { code: 0, out: 'new\n' });
+    t.match(await gantry(['save', 'nowhere:1']), { code: 125, out: '', err: /nowhere:1.*not found/ });
+
+    t.match(await gantry(words('content verify')), {
+      code: 0,
+      out: /^DIGEST +SIZE +STATUS\n(sha256:\S+ +\S+ +ok\n)+$/,
+    });
+    t.match(await gantry(words('prune')), { code: 125, err: /say --force/ });
+    t.match(await gantry(words('prune --force')), { code: 0, out: 'Total reclaimed space: 0B\n' }, 'all have tags');
+    await gantry(words('run -d --name keeper box:1 sleep 1000'));
+    t.match(await gantry(words('prune -f -a')), { code: 0, out: /^Deleted: \S+made:1 .*\nTotal reclaimed space: \d/ });
+    t.match((await gantry(words('images'))).out, /^REPOSITORY.*\nbox +1 [^\n]*\n$/, 'what a container uses stays');
+    t.match(await gantry(words('commit keeper kept:1')), { code: 0 }, 'of one that runs');
+    t.match((await gantry(words('ps'))).out, /keeper.*Up /, 'which runs on');
+    await gantry(words('rm -f keeper'));
+    await gantry(words('rmi kept:1'));
+  },
+);
 
 t.test('signals reach the container, and a second Ctrl-C ends even one that ignores them', { skip }, async (t) => {
   const polite = start([
@@ -198,6 +261,19 @@ t.test('the nouns of the API are listed', { skip }, async (t) => {
   t.match((await gantry(words('snapshot ls'))).out, /Committed/);
   t.match((await gantry(words('task ls'))).out, /^TASK +PID +STATUS\n$/);
   t.match((await gantry(words('lease ls'))).out, /^LEASE ID/);
+  t.same(await gantry(words('lease create --id kept a=b')), { code: 0, out: 'kept\n', err: '' });
+  t.match(JSON.parse((await gantry(words('lease ls --format json'))).out), { id: 'kept', labels: { a: 'b' } });
+  t.match((await gantry(words('lease resources kept'))).out, /^TYPE +ID\n$/);
+  t.match(await gantry(words('lease rm kept nothing')), {
+    code: 125,
+    out: 'kept\n',
+    err: /lease "nothing".*not found/,
+  });
+  t.match((await gantry(words('snapshot usage'))).out, /^KEY +SIZE +INODES\nsha256:\S+ +\S+B +\d+\n/);
+  const [, chain = ''] = /(sha256:\S+)/.exec((await gantry(words('snapshot ls'))).out) ?? [];
+  t.match(JSON.parse((await gantry(['snapshot', 'info', chain])).out), { name: chain, kind: 'Committed' });
+  t.match(await gantry(['snapshot', 'rm', 'nothing']), { code: 125, err: /nothing.*not (found|exist)/ });
+  t.match((await gantry(words('content active'))).out, /^REF +SIZE +TOTAL +STARTED\n$/);
   t.match((await gantry(['version'])).out, /Server:\n {2}Version: {2}\S/);
 });
 

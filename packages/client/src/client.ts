@@ -1,9 +1,13 @@
 /** The client: one connection to one supervisor, its calls grouped as the API groups them. */
-import type { containers, version } from '@gantry/api';
+import type { containers, images, version } from '@gantry/api';
 import { createContainer } from './containers/create.ts';
 import type { CreateContainerOptions } from './containers/create.ts';
 import { removeContainer } from './containers/remove.ts';
 import type { RemoveContainerOptions } from './containers/remove.ts';
+import { containerChanges } from './images/changes.ts';
+import type { FileChange } from './images/changes.ts';
+import { commitContainer } from './images/commit.ts';
+import type { CommitOptions } from './images/commit.ts';
 import { ImagesClient } from './images/images.ts';
 import { ContainersClient } from './services/containers.ts';
 import { ContentClient } from './services/content.ts';
@@ -94,6 +98,16 @@ export class Client implements Disposable {
   /** A container from an image: unpacked, with a snapshot, a spec and a record. See `createTask` for running it. */
   createContainer(options: CreateContainerOptions): Promise<containers.Container> {
     return createContainer({ ...this, namespace: this.namespace }, options);
+  }
+
+  /** What a container has changed in its file system. */
+  changes(containerId: string, options: CallOptions = {}): Promise<FileChange[]> {
+    return containerChanges(this, containerId, options);
+  }
+
+  /** An image of a container as it is now. */
+  commit(containerId: string, name: string, options: CommitOptions = {}): Promise<images.Image> {
+    return commitContainer(this, containerId, name, options);
   }
 
   /** Removes task, record and snapshot. */

@@ -6,6 +6,8 @@ export { Transport } from './transport/transport.ts';
 export { defaultRuntime } from './containers/create.ts';
 export type { CreateContainerOptions } from './containers/create.ts';
 export type { RemoveContainerOptions } from './containers/remove.ts';
+export type { FileChange } from './images/changes.ts';
+export type { CommitOptions, RunConfigChange } from './images/commit.ts';
 export { ImagesClient } from './images/images.ts';
 export type { ExportOptions, ImportOptions, PlatformOptions, UnpackOptions } from './images/images.ts';
 export type { ResolvedImage } from './images/resolve.ts';

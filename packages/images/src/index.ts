@@ -1,7 +1,3 @@
-export { DockerConfigCredentials, dockerConfigFile } from './auth/docker-config.ts';
-export type { DockerConfigOptions } from './auth/docker-config.ts';
-export { anonymous, firstOf, fixedCredentials } from './auth/credentials.ts';
-export type { Credentials, CredentialSource, FoundCredentials } from './auth/credentials.ts';
 export { hostDirectories } from './hosts/host-directory.ts';
 export type { HostDirectoryOptions } from './hosts/host-directory.ts';
 export { defaultHosts } from './hosts/registry-host.ts';

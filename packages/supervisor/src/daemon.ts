@@ -212,7 +212,7 @@ async function openRooms(config: Config, events: EventExchange, log: Log, teardo
     contentService({ content: blobs, events, gc }),
     imagesService({ records: imageRecords }),
     snapshotsService({ snapshots: trees, events, gc }),
-    diffService({ content: blobs, differ }),
+    diffService({ content: blobs, differ, events }),
     containersService({ store, events, gc }),
     streamingService({ streams }),
     transferService({

@@ -1,8 +1,10 @@
 /** Pull and push through gantryd: TLS, a password, news on the way, what breaks and goes on, a crash in the middle. */
 import t from 'tap';
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
 import type { TransferProgress } from '@gantry/client';
 import { codeOf, messageOf } from '@gantry/errors';
-import { newCtr, RegistryBox, registryBoxMissing, run, until } from '../index.ts';
+import { gantry, newCtr, RegistryBox, registryBoxMissing, run, until } from '../index.ts';
 import type { CommandResult } from '../index.ts';
 
 const skip = registryBoxMissing;
@@ -159,6 +161,29 @@ t.test('images come from a registry and go to one', { skip, timeout: 110_000 }, 
       t.same(await box.client.content.statuses(), [], 'no ingests');
     },
   );
+
+  await t.test('gantry pulls and pushes with the credentials that docker and podman have stored', async (t) => {
+    await box.seed('team/cli:1', [100_000]);
+    const name = box.name('team/cli:1');
+    const auths = { [box.proxy.host]: { auth: Buffer.from('alice:secret').toString('base64') } };
+    writeFileSync(path.join(box.dir, 'config.json'), JSON.stringify({ auths }));
+    const call = async (words: readonly string[], config = box.dir): Promise<CommandResult> =>
+      gantry(box.daemon, box.namespace, words, { env: { DOCKER_CONFIG: config } });
+    const nobody = await call(['pull', name], '/nonexistent');
+    t.match([nobody.code, nobody.stderr], [125, /^gantry: resolving .* log in first\n$/]);
+    const pulled = await call(['pull', name]);
+    t.equal(pulled.code, 0, pulled.stderr);
+    const states = ['Waiting', 'Download complete', 'Extracting', 'Pull complete'].join('\n(?:.*\n)*\\w{12}: ');
+    t.match(pulled.stdout, new RegExp(`^\\w{12}: ${states}\n(?:.*\n)*Digest: sha256:\\w{64}\n${name}\n$`));
+    t.equal((await call(['pull', '-q', name])).stdout, `${name}\n`);
+    const other = box.name('team/cli:2');
+    const pushed = await call(['push', name, other]);
+    t.match([pushed.code, pushed.stdout], [0, /Layer already exists\n(?:.*\n)*Digest: /]);
+    t.equal((await call(['rmi', name])).code, 0);
+    const ran = await call(['run', '--rm', other, 'echo', 'hello']);
+    t.match([ran.code, ran.stdout, ran.stderr], [0, 'hello\n', /Pull complete/], 'what is not here is pulled');
+    await call(['rmi', other]);
+  });
 
   await t.test(
     'a ctr of containerd 2 pulls, runs, tags and pushes',

@@ -8,7 +8,8 @@ import { gzipSync } from 'node:zlib';
 import type t from 'tap';
 import { connect } from '@gantry/client';
 import type { Client, CredentialsFor } from '@gantry/client';
-import { fixedCredentials, hostDirectories, pushImage, Registry, Transport } from '@gantry/images';
+import { fixedCredentials } from '@gantry/credentials';
+import { hostDirectories, pushImage, Registry, Transport } from '@gantry/images';
 import {
   faultyProxy,
   place,

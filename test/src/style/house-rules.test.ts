@@ -8,6 +8,7 @@ import { checkout } from '../harness/scratch.ts';
 const walls: Readonly<Record<string, readonly string[]>> = {
   'packages/errors': [],
   'packages/libc': [],
+  'packages/credentials': ['errors'],
   'packages/oci': ['errors'],
   'packages/api': ['errors'],
   'packages/ttrpc': ['errors', 'api'],
@@ -17,7 +18,7 @@ const walls: Readonly<Record<string, readonly string[]>> = {
   'packages/content': ['errors', 'store', 'oci'],
   'packages/snapshots': ['errors', 'store', 'libc'],
   'packages/diff': ['errors', 'libc', 'archive', 'oci'],
-  'packages/images': ['errors', 'oci', 'store', 'content', 'snapshots', 'diff'],
+  'packages/images': ['errors', 'credentials', 'oci', 'store', 'content', 'snapshots', 'diff'],
   runtime: ['errors', 'libc', 'oci', 'cgroups'],
   shim: ['errors', 'libc', 'oci', 'api', 'ttrpc', 'cgroups', 'runtime'],
   'packages/supervisor': [
@@ -32,9 +33,10 @@ const walls: Readonly<Record<string, readonly string[]>> = {
     'diff',
     'archive',
     'images',
+    'credentials',
   ],
   'packages/client': ['errors', 'libc', 'oci', 'api', 'archive'],
-  'packages/cli': ['errors', 'libc', 'oci', 'api', 'client'],
+  'packages/cli': ['errors', 'credentials', 'libc', 'oci', 'api', 'client'],
   bench: ['libc', 'oci', 'api', 'client', 'test'],
 };
 

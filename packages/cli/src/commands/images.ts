@@ -1,6 +1,5 @@
-/** Verbs about images: images, rmi, tag, load. */
-import { createReadStream } from 'node:fs';
-import { isCode, wrap } from '@gantry/errors';
+/** Verbs about the names of images: images, rmi, tag. */
+import { failedPrecondition, isCode } from '@gantry/errors';
 import { toDate } from '@gantry/client';
 import type { Client, ImageRecord } from '@gantry/client';
 import { formatPlatform, parseReference } from '@gantry/oci';
@@ -50,21 +49,6 @@ export const tagCommand: Command = {
     await context.client().images.tag(arg(context.parsed, 0), arg(context.parsed, 1));
     return 0;
   },
-};
-
-export const loadCommand: Command = {
-  name: 'load',
-  aliases: ['image import', 'i import'],
-  usage: '',
-  summary: 'Brings in images from an OCI layout or docker save archive (tar, tar.gz)',
-  flags: {
-    input: { type: 'string', short: 'i', value: 'FILE', help: 'default: stdin' },
-    prefix: { type: 'string', value: 'NAME', help: 'name for images that carry only a tag' },
-    quiet: { type: 'boolean', short: 'q', help: 'names only' },
-  },
-  minArgs: 0,
-  maxArgs: 0,
-  run: load,
 };
 
 interface Row {
@@ -139,14 +123,29 @@ function splitName(name: string): { repository: string; tag: string } {
   }
 }
 
+/** A name is itself; an id stands for every name of its image, which are removed together only when told so. */
+async function namesOf(client: Client, text: string, force: boolean): Promise<readonly string[]> {
+  const images = await client.images.withId(text);
+  if (images.length === 0) return [text];
+  const first = await client.images.get(text);
+  if (!images.some(({ name }) => name === first.name)) return [text];
+  if (images.length > 1 && !force) {
+    const all = images.map(({ name }) => familiarName(name)).join(', ');
+    throw failedPrecondition(`image ${text} has several names (${all}): name one, or use --force`);
+  }
+  return images.map(({ name }) => name);
+}
+
 async function removeImages(context: Context): Promise<number> {
   const client = context.client();
   const force = flagGiven(context.parsed, 'force');
   let status = 0;
   for (const name of context.parsed.args) {
     try {
-      await client.images.remove(name, { sync: true });
-      context.write(`${name}\n`);
+      for (const doomed of await namesOf(client, name, force)) {
+        await client.images.remove(doomed, { sync: true });
+        context.write(`${doomed}\n`);
+      }
     } catch (err) {
       if (isCode(err, 'unavailable')) throw err;
       if (force && isCode(err, 'not found')) continue;
@@ -155,20 +154,4 @@ async function removeImages(context: Context): Promise<number> {
     }
   }
   return status;
-}
-
-async function load(context: Context): Promise<number> {
-  const file = context.parsed.strings.get('input');
-  const source: AsyncIterable<Uint8Array> = file === undefined || file === '-' ? process.stdin : createReadStream(file);
-  try {
-    const images = await context.client().images.import(source, { prefix: context.parsed.strings.get('prefix') });
-    const quiet = flagGiven(context.parsed, 'quiet');
-    for (const image of images) {
-      if (context.format === 'json') context.write(jsonLine({ name: image.name, digest: image.target?.digest }));
-      else context.write(quiet ? `${image.name}\n` : `Loaded image: ${familiarName(image.name)}\n`);
-    }
-    return 0;
-  } catch (err) {
-    throw wrap(err, file === undefined ? 'loading from stdin' : `loading ${file}`);
-  }
 }

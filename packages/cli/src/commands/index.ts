@@ -2,7 +2,12 @@
 import type { Command } from '../args/command.ts';
 import { attachCommand } from './attach.ts';
 import { execCommand } from './exec.ts';
-import { imagesCommand, loadCommand, rmiCommand, tagCommand } from './images.ts';
+import { loadCommand, saveCommand } from './archives.ts';
+import { commitCommand, diffCommand } from './commit.ts';
+import { historyCommand } from './history.ts';
+import { imagesCommand, rmiCommand, tagCommand } from './images.ts';
+import { pruneCommand } from './prune.ts';
+import { pullCommand, pushCommand } from './registry.ts';
 import { inspectCommand } from './inspect.ts';
 import { killCommand, rmCommand, startCommand, stopCommand, waitCommand } from './lifecycle.ts';
 import { logsCommand } from './logs.ts';
@@ -25,10 +30,17 @@ export const commands: readonly Command[] = [
   rmCommand,
   inspectCommand,
   statsCommand,
+  diffCommand,
+  commitCommand,
+  pullCommand,
+  pushCommand,
   imagesCommand,
-  loadCommand,
+  historyCommand,
   tagCommand,
   rmiCommand,
+  pruneCommand,
+  saveCommand,
+  loadCommand,
   eventsCommand,
   versionCommand,
   ...nounCommands,

@@ -11,6 +11,9 @@ import { autoRemoveLabel, logPathLabel } from '../containers/labels.ts';
 import { logFileOf } from '../containers/log-file.ts';
 import { removeWithLog } from '../containers/remove.ts';
 import { startFailureStatus } from '../exit-codes.ts';
+import { credentialsOf } from '../registry/credentials.ts';
+import { ensureImage, errorScreen, pullPolicies } from '../registry/pull.ts';
+import type { PullPolicy } from '../registry/pull.ts';
 import { arg, flagGiven, flagValue, processFlags } from './flags.ts';
 import { sentence } from '../output/sentence.ts';
 
@@ -29,6 +32,7 @@ const flags: FlagTable = {
   network: { type: 'string', value: 'none|host', help: 'none (default): loopback only' },
   'net-host': { type: 'boolean', help: 'the same as --network host' },
   label: { type: 'list', short: 'l', value: 'KEY=VALUE', help: 'label of the container record' },
+  pull: { type: 'string', value: 'missing|always|never', help: 'when to pull the image; default missing' },
   runtime: { type: 'string', value: 'NAME', help: 'runtime handler; default io.containerd.runc.v2' },
 };
 
@@ -156,23 +160,16 @@ async function createFromFlags(client: Client, id: string, parsed: Parsed, logFi
     runtime: parsed.strings.get('runtime'),
     labels: labelsOf(parsed, logFile),
   };
-  try {
-    await client.createContainer(options);
-  } catch (err) {
-    if (isCode(err, 'not found') && !(await hasImage(client, image))) {
-      throw notFound(`image "${image}" is not here; bring it with: gantry load -i FILE`, {}, err);
-    }
-    throw err;
-  }
+  const registry = { credentials: credentialsOf(undefined), snapshotter: client.snapshots.snapshotter };
+  await ensureImage(client, image, policyOf(parsed), registry, errorScreen());
+  await client.createContainer(options);
 }
 
-async function hasImage(client: Client, name: string): Promise<boolean> {
-  try {
-    await client.images.get(name);
-    return true;
-  } catch {
-    return false;
-  }
+function policyOf(parsed: Parsed): PullPolicy {
+  const text = parsed.strings.get('pull') ?? 'missing';
+  const policy = pullPolicies.find((name) => name === text);
+  if (policy === undefined) throw invalidArgument(`flag --pull: "${text}" is not ${pullPolicies.join(', ')}`);
+  return policy;
 }
 
 function networkOf(parsed: Parsed): 'none' | 'host' {

@@ -2,9 +2,9 @@
 import { readImageArchive, writeImageArchive } from '@gantry/archive/images';
 import type { ArchivedImage, WriteArchiveOptions } from '@gantry/archive/images';
 import { hostPlatform, normalizeReference, parseDigest } from '@gantry/oci';
-import type { Platform } from '@gantry/oci';
+import type { Descriptor, Platform } from '@gantry/oci';
 import type { images } from '@gantry/api';
-import { isCode, notFound } from '@gantry/errors';
+import { failedPrecondition, isCode, notFound } from '@gantry/errors';
 import type { ContentClient } from '../services/content.ts';
 import { ImageStoreClient, targetOf } from '../services/images.ts';
 import type { LeasesClient } from '../services/leases.ts';
@@ -16,7 +16,7 @@ import type { PullOptions, PushOptions } from '../transfer/registry.ts';
 import type { Transport } from '../transport/transport.ts';
 import { archiveContent } from './archive-content.ts';
 import { importPrefix, nameOfEntry } from './names.ts';
-import { resolveImage } from './resolve.ts';
+import { documentLimitBytes, resolveImage } from './resolve.ts';
 import type { ResolvedImage } from './resolve.ts';
 import { unpackImage } from './unpack.ts';
 import type { ApplyLayer, UnpackProgress } from './unpack.ts';
@@ -46,6 +46,11 @@ export interface ImportOptions extends UnpackOptions {
   readonly unpack?: boolean | undefined;
 }
 
+/** An image with the bytes of its config. */
+export interface ImageDocuments extends ResolvedImage {
+  readonly configBytes: Buffer;
+}
+
 export type ExportOptions = CallOptions & WriteArchiveOptions;
 
 export class ImagesClient {
@@ -62,7 +67,10 @@ export class ImagesClient {
     return this.store.list(filters, options);
   }
 
-  /** By the name as stored, or by a familiar one (`busybox` is docker.io/library/busybox:latest). Throws not found. */
+  /**
+   * By the name as stored, by a familiar one (`busybox` is docker.io/library/busybox:latest), or by an image id or the
+   * beginning of one. Throws not found; failed precondition for a beginning that several ids have.
+   */
   async get(name: string, options: CallOptions = {}): Promise<images.Image> {
     try {
       return await this.store.get(name, options);
@@ -73,8 +81,29 @@ export class ImagesClient {
     try {
       return await this.store.get(fullName(name) ?? name, options);
     } catch (err) {
-      throw isCode(err, 'not found') ? notFound(`image "${name}"`, {}, err) : err;
+      if (!isCode(err, 'not found')) throw err;
+      const [first] = await this.withId(name, options);
+      if (first === undefined) throw notFound(`image "${name}"`, {}, err);
+      return first;
     }
+  }
+
+  /** The images whose id, or the digest they point to, is this or begins with it (at least 4 digits). */
+  async withId(text: string, options: CallOptions = {}): Promise<images.Image[]> {
+    const [, digits = ''] = /^(?:sha256:)?([0-9a-f]{4,64})$/.exec(text) ?? [];
+    if (digits === '') return [];
+    const found = new Map<string, images.Image[]>();
+    for (const image of await this.list([], options)) {
+      const target = targetOf(image).digest;
+      const id = await this.resolve(image, options).then(
+        ({ configDigest }) => configDigest,
+        () => target,
+      );
+      const matching = [id, target].find((digest) => digest.startsWith(`sha256:${digits}`));
+      if (matching !== undefined) found.set(matching, [...(found.get(matching) ?? []), image]);
+    }
+    if (found.size > 1) throw failedPrecondition(`"${text}" is the beginning of ${found.size} image ids`);
+    return [...found.values()].flat();
   }
 
   /** Removes a name, given as stored or familiar. With `sync` the content is gone when this resolves. */
@@ -149,6 +178,20 @@ export class ImagesClient {
       made.push(await this.store.put({ name: nameOfEntry(entry, prefix), target }, leased));
     }
     return made;
+  }
+
+  /** The documents as they are stored, for those who make new ones of them. */
+  async documents(image: images.Image | string, options: PlatformOptions = {}): Promise<ImageDocuments> {
+    const resolved = await this.resolve(image, options);
+    const { content } = this.components;
+    return { ...resolved, configBytes: await content.readAll(resolved.configDigest, documentLimitBytes, options) };
+  }
+
+  /** Makes the name stand for the target, whatever it stood for. Unpacks it before, into `snapshotter`. */
+  async put(name: string, target: Descriptor, options: UnpackOptions = {}): Promise<images.Image> {
+    await this.unpackResolved(await this.resolveTarget(target, options), options);
+    const { mediaType, digest, size } = target;
+    return this.store.put({ name, target: { mediaType, digest, size: BigInt(size) } }, options);
   }
 
   /**

@@ -81,6 +81,32 @@ export class SnapshotsClient {
   }
 }
 
+export interface MakeDiffOptions extends CallOptions {
+  /** Default: a gzip'ed OCI layer. */
+  readonly mediaType?: string | undefined;
+  readonly labels?: Readonly<Record<string, string>> | undefined;
+}
+
+/**
+ * Stores the layer that makes `left` into `right` (`containerd.services.diff.v1.Diff/Diff`); call it with a lease. No deadline
+ * by default.
+ */
+export async function makeDiff(
+  transport: Transport,
+  left: readonly types.Mount[],
+  right: readonly types.Mount[],
+  options: MakeDiffOptions = {},
+): Promise<types.Descriptor> {
+  const { mediaType = '', labels = {}, ...call } = options;
+  const request = { left: [...left], right: [...right], mediaType, labels: { ...labels } };
+  const reply = await transport.unary(diff.DiffService, diff.DiffService.methods.diff, request, {
+    timeoutMs: 0,
+    ...call,
+  });
+  if (reply.diff === undefined) throw internal('diff: empty reply');
+  return reply.diff;
+}
+
 /**
  * Applies a layer blob on the mounts of an active snapshot (`containerd.services.diff.v1.Diff/Apply`); returns the
  * descriptor of the uncompressed tar, whose digest is the layer's diff id. No deadline by default: layers are large.

@@ -74,6 +74,11 @@ export function readFromLayers(
   return new LayerWalk(sys).run(directories, path, limitBytes);
 }
 
+/** True when the merged tree of `directories` has something at the path, which may be a symlink to nowhere. */
+export function existsInLayers(sys: FileCalls, directories: readonly string[], path: string): boolean {
+  return new LayerWalk(sys).has(directories, path);
+}
+
 /** One lookup; it owns every descriptor it opens and closes them all at its end. */
 class LayerWalk {
   private readonly sys: FileCalls;
@@ -88,6 +93,23 @@ class LayerWalk {
       const root = directories.map((dir) => this.open(AT_FDCWD, dir, O_PATH | O_DIRECTORY));
       const file = this.resolve(root, path);
       return file === undefined ? undefined : this.readFile(file.parent, file.name, limitBytes);
+    } finally {
+      for (const fd of this.opened) this.sys.close(fd);
+    }
+  }
+
+  has(directories: readonly string[], path: string): boolean {
+    const names = components(path);
+    const last = names.pop();
+    if (last === undefined) return true;
+    try {
+      let here: MergedDirectory = directories.map((dir) => this.open(AT_FDCWD, dir, O_PATH | O_DIRECTORY));
+      for (const name of names) {
+        const found = this.find(here, name);
+        if (found?.type !== S_IFDIR) return false;
+        here = this.merge(here, found.layer, name);
+      }
+      return this.find(here, last) !== undefined;
     } finally {
       for (const fd of this.opened) this.sys.close(fd);
     }

@@ -8,10 +8,10 @@ import type { HttpBody, HttpRequest, HttpResponse, Send, TlsSettings } from '../
 import { refuseDowngrade, stripped } from '../http/redirect.ts';
 import { sendRetrying } from '../http/send-retrying.ts';
 import type { RetryPolicy } from '../http/retry.ts';
-import { parseJsonObject, textOf } from '../json.ts';
+import { parseJsonObject, textOf } from '@gantry/credentials/json';
 import { registryError } from '../registry/registry-error.ts';
-import { basicAuthorization } from './credentials.ts';
-import type { FoundCredentials } from './credentials.ts';
+import { basicAuthorization } from '@gantry/credentials';
+import type { FoundCredentials } from '@gantry/credentials';
 
 const maximumAnswerBytes = 1024 * 1024;
 const defaultLifetimeS = 60;

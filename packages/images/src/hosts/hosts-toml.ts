@@ -17,8 +17,8 @@
 import { invalidArgument, messageOf } from '@gantry/errors';
 import { parse } from 'smol-toml';
 import { isLoopback } from '../http/http.ts';
-import { isObject } from '../json.ts';
-import type { JsonObject } from '../json.ts';
+import { isObject } from '@gantry/credentials/json';
+import type { JsonObject } from '@gantry/credentials/json';
 import { allCapabilities, hostCapabilities } from './registry-host.ts';
 import type { HostCapability } from './registry-host.ts';
 

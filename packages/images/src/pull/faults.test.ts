@@ -6,7 +6,7 @@ import path from 'node:path';
 import { ContentStore } from '@gantry/content';
 import { codeOf, messageOf } from '@gantry/errors';
 import { mediaTypes } from '@gantry/oci';
-import { fixedCredentials } from '../auth/credentials.ts';
+import { fixedCredentials } from '@gantry/credentials';
 import { defaultHost } from '../hosts/registry-host.ts';
 import { Transport } from '../http/transport.ts';
 import { imageContent } from '../image-content.ts';

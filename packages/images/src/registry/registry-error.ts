@@ -2,7 +2,7 @@
 import { GantryError, notFound, permissionDenied, resourceExhausted, unavailable, unknown } from '@gantry/errors';
 import { plainUrl } from '../http/http.ts';
 import type { HttpResponse } from '../http/http.ts';
-import { isObject, parseJsonObject, textOf } from '../json.ts';
+import { isObject, parseJsonObject, textOf } from '@gantry/credentials/json';
 
 const maximumBodyBytes = 16 * 1024;
 const maximumTextLength = 300;

@@ -12,8 +12,8 @@
 import { formatReference, parseReference } from '@gantry/oci';
 import type { Descriptor, Digest, Reference } from '@gantry/oci';
 import { Authorizer } from '../auth/authorizer.ts';
-import { anonymous } from '../auth/credentials.ts';
-import type { CredentialSource } from '../auth/credentials.ts';
+import { anonymous } from '@gantry/credentials';
+import type { CredentialSource } from '@gantry/credentials';
 import { defaultHosts } from '../hosts/registry-host.ts';
 import type { HostSource } from '../hosts/registry-host.ts';
 import type { Send } from '../http/http.ts';

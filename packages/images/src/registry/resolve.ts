@@ -13,7 +13,7 @@ import {
 import type { Descriptor, Digest } from '@gantry/oci';
 import { repositoryScope } from '../auth/scope.ts';
 import type { HttpResponse } from '../http/http.ts';
-import { parseJsonObject, textOf } from '../json.ts';
+import { parseJsonObject, textOf } from '@gantry/credentials/json';
 import { manifestLimitBytes } from './limits.ts';
 import { registryError } from './registry-error.ts';
 import { askHosts } from './repository.ts';

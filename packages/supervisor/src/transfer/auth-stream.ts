@@ -1,8 +1,8 @@
 /** Credentials asked of the client, on the stream it named for that: it has the user's configuration, we have not. */
 import { packAny, transferTypes, unpackAny } from '@gantry/api';
+import type { Credentials, CredentialSource } from '@gantry/credentials';
 import { invalidArgument } from '@gantry/errors';
 import { Limiter } from '@gantry/images';
-import type { Credentials, CredentialSource } from '@gantry/images';
 import type { MessageStream } from '../streams/streams.ts';
 
 /** Names the source in errors. */

@@ -1,7 +1,8 @@
 /** A registry client for one request: where its hosts are, what is sent with each call, who answers for the user. */
 import type { transferTypes } from '@gantry/api';
+import type { CredentialSource } from '@gantry/credentials';
 import { hostDirectories, Registry } from '@gantry/images';
-import type { CredentialSource, HostSource } from '@gantry/images';
+import type { HostSource } from '@gantry/images';
 import { authStream } from './auth-stream.ts';
 import type { TransferTools } from './transfers.ts';
 

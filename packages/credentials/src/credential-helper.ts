@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { cancelled, failedPrecondition, invalidArgument, messageOf } from '@gantry/errors';
-import { parseJsonObject, textOf } from '../json.ts';
+import { parseJsonObject, textOf } from './json.ts';
 import type { Credentials } from './credentials.ts';
 
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;

@@ -6,8 +6,8 @@ import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import path from 'node:path';
 import { invalidArgument, wrap } from '@gantry/errors';
-import { isObject, parseJsonObject, textOf } from '../json.ts';
-import type { JsonObject } from '../json.ts';
+import { isObject, parseJsonObject, textOf } from './json.ts';
+import type { JsonObject } from './json.ts';
 import { askHelper } from './credential-helper.ts';
 import type { Credentials, CredentialSource, FoundCredentials } from './credentials.ts';
 

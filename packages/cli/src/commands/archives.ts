@@ -1,0 +1,89 @@
+/** Verbs between the image store and archives: save, load. */
+import { createReadStream, createWriteStream } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import type { Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { invalidArgument, wrap } from '@gantry/errors';
+import { parsePlatform } from '@gantry/oci';
+import type { Command, Context } from '../args/command.ts';
+import { jsonLine } from '../output/json.ts';
+import { flagGiven } from './flags.ts';
+import { familiarName } from './ps.ts';
+
+export const saveCommand: Command = {
+  name: 'save',
+  aliases: ['image save', 'image export', 'i export'],
+  usage: 'IMAGE...',
+  summary: 'Writes images as one archive that OCI tools and docker load read',
+  flags: {
+    output: { type: 'string', short: 'o', value: 'FILE', help: 'default: stdout' },
+    platform: { type: 'list', value: 'OS/ARCH[/VARIANT]', help: "default: this host's" },
+    'all-platforms': { type: 'boolean', help: 'everything the images have' },
+  },
+  minArgs: 1,
+  maxArgs: Infinity,
+  run: save,
+};
+
+export const loadCommand: Command = {
+  name: 'load',
+  aliases: ['image load', 'image import', 'i import'],
+  usage: '',
+  summary: 'Brings in images from an OCI layout or docker save archive (tar, gzip, zstd)',
+  flags: {
+    input: { type: 'string', short: 'i', value: 'FILE', help: 'default: stdin' },
+    prefix: { type: 'string', value: 'NAME', help: 'name for images that carry only a tag' },
+    snapshotter: { type: 'string', value: 'NAME', help: 'where to unpack them' },
+    'no-unpack': { type: 'boolean', help: 'store only; running them unpacks them' },
+    quiet: { type: 'boolean', short: 'q', help: 'names only' },
+  },
+  minArgs: 0,
+  maxArgs: 0,
+  run: load,
+};
+
+async function save(context: Context): Promise<number> {
+  const { parsed } = context;
+  const file = parsed.strings.get('output');
+  const toStdout = file === undefined || file === '-';
+  if (toStdout && process.stdout.isTTY) throw invalidArgument('an archive is nothing for a terminal: use -o FILE or >');
+  const platforms = parsed.lists.get('platform')?.map((text) => parsePlatform(text));
+  const archive = context.client().images.export(parsed.args, {
+    ...(flagGiven(parsed, 'all-platforms') ? { platforms: 'all' } : platforms === undefined ? {} : { platforms }),
+  });
+  // Nothing is written over before it is known that there is something to write.
+  const first = await archive.next();
+  const all = async function* (): AsyncGenerator<Uint8Array> {
+    if (first.done !== true) yield first.value;
+    yield* archive;
+  };
+  const out: Writable = toStdout ? process.stdout : createWriteStream(file);
+  try {
+    await pipeline(all, out, { end: !toStdout });
+  } catch (err) {
+    if (!toStdout) await rm(file, { force: true });
+    throw wrap(err, toStdout ? 'writing to stdout' : `writing ${file}`);
+  }
+  return 0;
+}
+
+async function load(context: Context): Promise<number> {
+  const { parsed } = context;
+  const file = parsed.strings.get('input');
+  const source: AsyncIterable<Uint8Array> = file === undefined || file === '-' ? process.stdin : createReadStream(file);
+  try {
+    const images = await context.client().images.import(source, {
+      prefix: parsed.strings.get('prefix'),
+      snapshotter: parsed.strings.get('snapshotter'),
+      unpack: !flagGiven(parsed, 'no-unpack'),
+    });
+    const quiet = flagGiven(parsed, 'quiet');
+    for (const image of images) {
+      if (context.format === 'json') context.write(jsonLine({ name: image.name, digest: image.target?.digest }));
+      else context.write(quiet ? `${image.name}\n` : `Loaded image: ${familiarName(image.name)}\n`);
+    }
+    return 0;
+  } catch (err) {
+    throw wrap(err, file === undefined ? 'loading from stdin' : `loading ${file}`);
+  }
+}

@@ -1,0 +1,109 @@
+/** Verbs between the image store and registries: pull, push. */
+import type { PullOptions } from '@gantry/client';
+import { hostPlatform, normalizeReference, parsePlatform } from '@gantry/oci';
+import type { Command, Context, FlagTable, Parsed } from '../args/command.ts';
+import { jsonLine } from '../output/json.ts';
+import { TransferView } from '../progress/transfer-view.ts';
+import type { Screen } from '../progress/transfer-view.ts';
+import { credentialsOf } from '../registry/credentials.ts';
+import { pullShown } from '../registry/pull.ts';
+import { arg, flagGiven } from './flags.ts';
+
+const registryFlags: FlagTable = {
+  quiet: { type: 'boolean', short: 'q', help: 'only the name' },
+  user: { type: 'string', short: 'u', value: 'NAME:PASSWORD', help: "default: docker's and podman's configuration" },
+  'plain-http': { type: 'boolean', help: 'the registry does not speak TLS' },
+  'hosts-dir': { type: 'string', value: 'DIR', help: "directory of hosts.toml files, instead of gantryd's" },
+};
+
+export const pullCommand: Command = {
+  name: 'pull',
+  aliases: ['image pull', 'i pull'],
+  usage: 'IMAGE',
+  summary: 'Brings an image in from a registry',
+  flags: {
+    ...registryFlags,
+    platform: { type: 'list', value: 'OS/ARCH[/VARIANT]', help: "default: this host's" },
+    'all-platforms': { type: 'boolean', help: 'everything the image has' },
+    'no-unpack': { type: 'boolean', help: 'fetch only; running it unpacks it' },
+    snapshotter: { type: 'string', value: 'NAME', help: 'where to unpack it' },
+  },
+  minArgs: 1,
+  maxArgs: 1,
+  run: pull,
+};
+
+export const pushCommand: Command = {
+  name: 'push',
+  aliases: ['image push', 'i push'],
+  usage: 'IMAGE [NAME]',
+  summary: 'Takes an image to a registry, under its own name or another',
+  flags: {
+    ...registryFlags,
+    platform: { type: 'string', value: 'OS/ARCH[/VARIANT]', help: 'only the image for this platform' },
+  },
+  minArgs: 1,
+  maxArgs: 2,
+  run: push,
+};
+
+async function pull(context: Context): Promise<number> {
+  const { parsed, format } = context;
+  const name = normalizeReference(arg(parsed, 0));
+  const screen = screenOf(context);
+  const options: PullOptions = {
+    ...registryOptions(parsed),
+    platforms: platformsOf(parsed),
+    unpack: !flagGiven(parsed, 'no-unpack'),
+    snapshotter: parsed.strings.get('snapshotter'),
+  };
+  const image = await pullShown(context.client(), name, options, screen);
+  const digest = image.target?.digest ?? '';
+  if (format === 'json') context.write(jsonLine({ name: image.name, digest }));
+  else context.write(screen === undefined ? `${image.name}\n` : `Digest: ${digest}\n${image.name}\n`);
+  return 0;
+}
+
+async function push(context: Context): Promise<number> {
+  const { parsed, format } = context;
+  const source = arg(parsed, 0);
+  const { images } = context.client();
+  const image = await images.get(source);
+  const target = parsed.args[1] === undefined ? image.name : normalizeReference(arg(parsed, 1));
+  const platform = parsed.strings.get('platform');
+  const screen = screenOf(context);
+  const view = screen && new TransferView('push', screen);
+  try {
+    await images.push(image.name, target, {
+      ...registryOptions(parsed),
+      platform: platform === undefined ? undefined : parsePlatform(platform),
+      onProgress: view && ((progress) => view.update(progress)),
+    });
+  } finally {
+    view?.end();
+  }
+  const digest = image.target?.digest ?? '';
+  if (format === 'json') context.write(jsonLine({ name: target, digest }));
+  else context.write(screen === undefined ? `${target}\n` : `Digest: ${digest}\n${target}\n`);
+  return 0;
+}
+
+/** Nothing is shown to scripts. */
+function screenOf({ parsed, format, write }: Context): Screen | undefined {
+  if (flagGiven(parsed, 'quiet') || format === 'json') return undefined;
+  return { write, columns: process.stdout.isTTY ? process.stdout.columns : undefined };
+}
+
+function registryOptions(parsed: Parsed): Pick<PullOptions, 'credentials' | 'hostsDir' | 'plainHttp'> {
+  return {
+    credentials: credentialsOf(parsed.strings.get('user')),
+    hostsDir: parsed.strings.get('hosts-dir'),
+    plainHttp: flagGiven(parsed, 'plain-http'),
+  };
+}
+
+function platformsOf(parsed: Parsed): PullOptions['platforms'] {
+  if (flagGiven(parsed, 'all-platforms')) return 'all';
+  const given = parsed.lists.get('platform') ?? [];
+  return given.length === 0 ? [hostPlatform()] : given.map((text) => parsePlatform(text));
+}

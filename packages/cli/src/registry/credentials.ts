@@ -1,0 +1,23 @@
+/** Who the user is to a registry: what the command line says, else the client configuration that docker and podman write. */
+import { DockerConfigCredentials } from '@gantry/credentials';
+import type { CredentialsFor, RegistryCredentials } from '@gantry/client';
+import { invalidArgument } from '@gantry/errors';
+
+/** `user` is the flag `--user`. Throws invalid argument for one without a password. */
+export function credentialsOf(user: string | undefined): CredentialsFor {
+  if (user !== undefined) {
+    const colon = user.indexOf(':');
+    if (colon <= 0) throw invalidArgument('flag --user is NAME:PASSWORD');
+    const given: RegistryCredentials = {
+      kind: 'password',
+      username: user.slice(0, colon),
+      password: user.slice(colon + 1),
+    };
+    return async () => given;
+  }
+  const config = new DockerConfigCredentials();
+  return async (host) => {
+    const found = (await config.lookup(host))?.credentials;
+    return found?.kind === 'registry token' ? { kind: 'header', value: `Bearer ${found.token}` } : found;
+  };
+}

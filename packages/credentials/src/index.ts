@@ -1,0 +1,3 @@
+export { DockerConfigCredentials, dockerConfigFile } from './docker-config.ts';
+export type { DockerConfigOptions } from './docker-config.ts';
+export * from './credentials.ts';
