@@ -48,18 +48,19 @@ async function save(context: Context): Promise<number> {
   const toStdout = file === undefined || file === '-';
   if (toStdout && process.stdout.isTTY) throw invalidArgument('an archive is nothing for a terminal: use -o FILE or >');
   const platforms = parsed.lists.get('platform')?.map((text) => parsePlatform(text));
-  const archive = context.client().images.export(parsed.args, {
-    ...(flagGiven(parsed, 'all-platforms') ? { platforms: 'all' } : platforms === undefined ? {} : { platforms }),
-  });
+  const all = flagGiven(parsed, 'all-platforms');
+  const archive = context
+    .client()
+    .images.export(parsed.args, all ? { platforms: 'all' } : platforms === undefined ? {} : { platforms });
   // Nothing is written over before it is known that there is something to write.
   const first = await archive.next();
-  const all = async function* (): AsyncGenerator<Uint8Array> {
+  const bytes = async function* (): AsyncGenerator<Uint8Array> {
     if (first.done !== true) yield first.value;
     yield* archive;
   };
   const out: Writable = toStdout ? process.stdout : createWriteStream(file);
   try {
-    await pipeline(all, out, { end: !toStdout });
+    await pipeline(bytes, out, { end: !toStdout });
   } catch (err) {
     if (!toStdout) await rm(file, { force: true });
     throw wrap(err, toStdout ? 'writing to stdout' : `writing ${file}`);

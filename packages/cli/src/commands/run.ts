@@ -1,5 +1,5 @@
 /** `gantry run`: a container from an image, started, and followed until it ends. */
-import { invalidArgument, isCode, notFound } from '@gantry/errors';
+import { invalidArgument, isCode } from '@gantry/errors';
 import type { Client, CreateContainerOptions, StdioRequest, TaskProcess } from '@gantry/client';
 import type { Mount } from '@gantry/oci';
 import type { Command, Context, FlagTable, Parsed } from '../args/command.ts';

@@ -39,7 +39,7 @@ t.test('on a terminal lines are repainted in place and never wrap', (t) => {
       lines.every((line) => line.length <= columns),
       `${columns} columns`,
     );
-    t.match(out, /\u001b\[2A\r\u001b\[Kababab/, 'up by what was painted');
+    t.ok(out.includes('\u001b[2A\r\u001b[Kababab'), 'up by what was painted');
     if (columns === 200) t.match(out, /cdcdcdcdcdcd: Pushing \[=+> +\] 500B\/1kB\n$/);
   }
   t.end();
