@@ -9,6 +9,7 @@ import path from 'node:path';
 import { checkIdentifier } from '@gantry/api';
 import { alreadyExists, wrap } from '@gantry/errors';
 import { isErrno } from '@gantry/libc';
+import { ownDirectory } from '../own-directory.ts';
 import { formatIdentity, parseIdentity } from '../shims/process-identity.ts';
 import type { ProcessIdentity } from '../shims/process-identity.ts';
 
@@ -58,7 +59,7 @@ export class Bundles {
 
   /** Makes what bundles and sockets are made in. The spares of an earlier supervisor end by themselves. */
   async prepare(): Promise<void> {
-    for (const dir of [this.dir, this.socketDir]) await mkdir(dir, { recursive: true, mode: 0o711 });
+    for (const dir of [this.dir, this.socketDir]) ownDirectory(dir, 0o711);
     await rm(this.spareDir, { recursive: true, force: true });
     await mkdir(this.spareDir, { mode: 0o700 });
   }

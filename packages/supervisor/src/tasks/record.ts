@@ -12,6 +12,7 @@ import { checkIdentifier } from '@gantry/api';
 import { messageOf, resourceExhausted, wrap } from '@gantry/errors';
 import { isErrno } from '@gantry/libc';
 import { encodeRecord, RecordReader } from '@gantry/store';
+import { ownDirectory } from '../own-directory.ts';
 import type { TaskName } from './bundle.ts';
 
 /** How a task ended that no shim can tell about any more. */
@@ -48,7 +49,7 @@ export class TaskRecords {
 
   /** Makes what records are made in. */
   prepare(): void {
-    mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
+    ownDirectory(this.#dir, 0o700);
   }
 
   /** Notes the intent to have a task. Throws resource exhausted when there is no room. */
