@@ -19,5 +19,9 @@ export interface ContainerParts {
   /** CLONE_NEW* of the namespaces that an exec'd process joins. */
   readonly namespaceFlags: number;
   readonly noNewKeyring: boolean;
+  /** Where the root is mounted for everybody to see, when it is. */
+  readonly hostRoot: string | undefined;
+  /** Directories of resctrl that were made for it. */
+  readonly resctrl: readonly string[];
   readonly createTimeoutMs: number;
 }

@@ -23,6 +23,8 @@ import type { NamespacePlan } from './namespaces/plan.ts';
 import { hostId, writeMappings } from './namespaces/user-mappings.ts';
 import { planProcess } from './process/plan.ts';
 import { ownStdio, withDescriptor } from './process/stdio.ts';
+import { joinResctrl, makeResctrl } from './resctrl.ts';
+import { attachOnHost, detachFromHost, rootOnHost } from './rootfs/on-host.ts';
 import { planRootfs } from './rootfs/plan.ts';
 import { completeSetUp, startError } from './set-up.ts';
 import { removeState, writePid, writeState } from './state.ts';
@@ -78,9 +80,22 @@ function createSteps(
   const cgroupPaths = cgroup.paths();
   const atTheEnd = poststopOf(request);
   if (atTheEnd !== undefined) cleanUp.add(() => runPoststop(sys, atTheEnd));
-  writeState(sys, stateDir, { id, pid: 0, startTime: '', cgroupPaths, ...atTheEnd });
+  const hostRoot = rootOnHost(request);
+  const rdt = spec.linux?.intelRdt;
+  const resctrl = rdt && makeResctrl(rdt, id, cleanUp);
+  const kept = {
+    ...atTheEnd,
+    ...(hostRoot === undefined ? {} : { hostRoot }),
+    ...(resctrl === undefined ? {} : { resctrl: resctrl.made }),
+  };
+  if (hostRoot !== undefined) {
+    attachOnHost(sys, rootfs.root, hostRoot);
+    cleanUp.add(() => detachFromHost(sys, hostRoot));
+  }
+  writeState(sys, stateDir, { id, pid: 0, startTime: '', cgroupPaths, ...kept });
   cleanUp.add(() => removeState(sys, stateDir));
-  const cgroupFd = beginCgroup(cgroup, spec, cleanUp);
+  const cgroupBeforeJoins = namespaces.joins.some(({ type }) => type === 'mount');
+  const cgroupFd = beginCgroup(cgroup, spec, cleanUp, cgroupBeforeJoins);
   if (cgroupFd !== undefined) descriptors.keep(cgroupFd);
 
   const { parentFd, childFd } = openChannel(sys);
@@ -98,7 +113,8 @@ function createSteps(
     stdio,
     cgroup,
     unifiedDone: cgroupFd !== undefined,
-    groupFollows: cgroup.mode !== 'unified',
+    groupFollows: cgroup.mode !== 'unified' && !cgroupBeforeJoins,
+    cgroupBeforeJoins,
     // Hooks look at the process's group as well.
     cgroupFirst: hooked || namespaces.newCgroup || rootfs.mounts.some(({ type }) => type.startsWith('cgroup')),
     limitsByParent: namespaces.newUser || namespaces.user !== undefined,
@@ -111,6 +127,7 @@ function createSteps(
   };
   const child = giveBirth(sys, initPlan, cgroupFd, channel, deadline, descriptors);
   cleanUp.add(() => child.destroy());
+  joinResctrl(rdt, id, child.pid);
   if (namespaces.newUser) {
     writeMappings(sys, child.pid, spec);
     channel.send('mapped');
@@ -120,7 +137,7 @@ function createSteps(
     finishCgroup(cgroup, spec);
     channel.send('grouped');
   }
-  writeState(sys, stateDir, { id, pid: child.pid, startTime: String(child.startTime), cgroupPaths, ...atTheEnd });
+  writeState(sys, stateDir, { id, pid: child.pid, startTime: String(child.startTime), cgroupPaths, ...kept });
   writePid(sys, stateDir, child.pid);
   const console = completeSetUp(sys, {
     child,
@@ -147,6 +164,8 @@ function createSteps(
     hasPrivatePidNamespace: hasNew(spec, 'pid'),
     namespaceFlags: containerFlags(spec),
     noNewKeyring: initPlan.noNewKeyring,
+    hostRoot,
+    resctrl: resctrl?.made ?? [],
     createTimeoutMs: request.timeoutMs,
   });
 }
@@ -158,13 +177,14 @@ function runRuntimeHooks(sys: Syscalls, subject: HookSubject): void {
 
 /**
  * What of the group must be there before a process can be born into it: on v2 all of it, on v1 only the tracking
- * directory, because the controllers' are joined later. Returns a descriptor of the birthplace.
+ * directory, because the controllers' are joined later, unless it is to be `complete`. Returns a descriptor of the
+ * birthplace.
  */
-function beginCgroup(cgroup: Cgroup, spec: Spec, cleanUp: CleanUp): number | undefined {
+function beginCgroup(cgroup: Cgroup, spec: Spec, cleanUp: CleanUp, complete: boolean): number | undefined {
   const members = cgroup.pids().length;
   if (members > 0) throw failedPrecondition(`container's cgroup is not empty: ${members} process(es) found`);
   cleanUp.add(() => cgroup.remove(CLEAN_UP_TIMEOUT_MS));
-  if (cgroup.mode === 'unified') finishCgroup(cgroup, spec);
+  if (complete || cgroup.mode === 'unified') finishCgroup(cgroup, spec);
   return cgroup.birthplace();
 }
 

@@ -7,6 +7,8 @@ import type { Syscalls } from '@gantry/libc';
 import { hostCgroups } from './host-cgroups.ts';
 import type { ContainerParts } from './container-parts.ts';
 import { poststopOf, runPoststop } from './poststop.ts';
+import { removeResctrl } from './resctrl.ts';
+import { detachFromHost } from './rootfs/on-host.ts';
 import { readState, removeState } from './state.ts';
 import type { RuntimeState } from './state.ts';
 
@@ -15,9 +17,11 @@ const KILL_TIMEOUT_MS = 5000;
 
 /** Ends what is left in the control group and removes it. After a failure it can be repeated. */
 export function destroyContainer(sys: Syscalls, parts: ContainerParts): void {
-  const { stateDir, cgroup, channel, child } = parts;
+  const { stateDir, cgroup, channel, child, hostRoot, resctrl } = parts;
   channel.close();
   emptyCgroup(cgroup);
+  removeResctrl(resctrl);
+  if (hostRoot !== undefined) detachFromHost(sys, hostRoot);
   const atTheEnd = poststopOf(parts);
   if (atTheEnd !== undefined) runPoststop(sys, atTheEnd);
   removeState(sys, stateDir);
@@ -35,6 +39,8 @@ export function deleteLeftovers(sys: Syscalls, bundle: string): string[] {
   if (state === undefined) return [];
   killInit(sys, state);
   emptyCgroup(cgroupFromPaths(hostCgroups(), state.cgroupPaths));
+  removeResctrl(state.resctrl ?? []);
+  if (state.hostRoot !== undefined) detachFromHost(sys, state.hostRoot);
   const warnings = state.poststop === undefined ? [] : runPoststop(sys, { poststop: state.poststop });
   removeState(sys, bundle);
   return warnings;

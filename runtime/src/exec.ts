@@ -3,7 +3,17 @@ import { closeSync, constants, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { ownCgroupPaths } from '@gantry/cgroups';
 import { failedPrecondition } from '@gantry/errors';
-import { CLONE_NEWPID, CLONE_NEWUSER, eventLoopDescriptors, isErrno, POLLIN } from '@gantry/libc';
+import {
+  AT_FDCWD,
+  CLONE_NEWNS,
+  CLONE_NEWPID,
+  CLONE_NEWUSER,
+  eventLoopDescriptors,
+  isErrno,
+  O_DIRECTORY,
+  O_PATH,
+  POLLIN,
+} from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
 import { Child } from './child.ts';
 import { CleanUp, Descriptors } from './clean-up.ts';
@@ -19,6 +29,7 @@ import { cloneInPidNamespace } from './namespaces/join.ts';
 import { hostId } from './namespaces/user-mappings.ts';
 import { planProcess } from './process/plan.ts';
 import { ownStdio, withDescriptor } from './process/stdio.ts';
+import { joinResctrl } from './resctrl.ts';
 import { asksAgent, sendListener } from './seccomp-agent.ts';
 import type { AgentSubject } from './seccomp-agent.ts';
 import { validateProcess } from './validate.ts';
@@ -31,6 +42,9 @@ export function execInContainer(sys: Syscalls, parts: ContainerParts, request: E
   const { spec, child: init } = parts;
   const cgroup = request.cgroup ?? parts.cgroup;
   validateProcess(request.process, 'exec process');
+  using descriptors = new Descriptors(sys);
+  // Opened before it is known that init lives, so that it is init's.
+  const initRoot = (parts.namespaceFlags & CLONE_NEWNS) === 0 ? descriptors.keep(openRootOf(sys, init.pid)) : undefined;
   const plan = planProcess(spec, request.process, 'exec process');
   const [ended = 0] = sys.poll([{ fd: init.pidfd, events: POLLIN }], 0);
   if (ended !== 0) throw failedPrecondition('cannot exec in a stopped container');
@@ -42,7 +56,6 @@ export function execInContainer(sys: Syscalls, parts: ContainerParts, request: E
   const deadline = new Deadline(request.timeoutMs);
   const cleanUp = new CleanUp();
   try {
-    using descriptors = new Descriptors(sys);
     const { parentFd, childFd } = openChannel(sys);
     const channel = new ParentChannel(sys, parentFd);
     cleanUp.add(() => channel.close());
@@ -55,6 +68,7 @@ export function execInContainer(sys: Syscalls, parts: ContainerParts, request: E
       stdio: request.stdio,
       initPidfd: init.pidfd,
       namespaceFlags: parts.namespaceFlags,
+      initRoot,
       cgroup,
       unifiedDone: false,
       noNewKeyring: parts.noNewKeyring,
@@ -65,6 +79,7 @@ export function execInContainer(sys: Syscalls, parts: ContainerParts, request: E
       childFd,
     });
     cleanUp.add(() => child.destroy());
+    joinResctrl(spec.linux?.intelRdt, parts.id, child.pid);
     descriptors.close(childFd);
     const console = completeSetUp(sys, {
       child,
@@ -85,6 +100,15 @@ export function execInContainer(sys: Syscalls, parts: ContainerParts, request: E
     return { pid: child.pid, startTime: child.startTime, console };
   } catch (err) {
     cleanUp.run();
+    throw err;
+  }
+}
+
+function openRootOf(sys: Syscalls, pid: number): number {
+  try {
+    return sys.openat(AT_FDCWD, `/proc/${pid}/root`, O_PATH | O_DIRECTORY);
+  } catch (err) {
+    if (isErrno(err, 'ENOENT', 'ESRCH')) throw failedPrecondition('cannot exec in a stopped container');
     throw err;
   }
 }

@@ -52,6 +52,8 @@ export function reopenContainer(sys: Syscalls, remembered: Remembered): Containe
     hasPrivatePidNamespace: hasNew(spec, 'pid'),
     namespaceFlags: containerFlags(spec),
     noNewKeyring,
+    hostRoot: undefined,
+    resctrl: [],
     createTimeoutMs: START_TIMEOUT_MS,
   });
 }

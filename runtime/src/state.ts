@@ -21,6 +21,10 @@ export interface RuntimeState {
   readonly cgroupPaths: Readonly<Record<string, string>>;
   /** What is to be called when the container is gone; absent when there is nothing. */
   readonly poststop?: PoststopHooks;
+  /** Where the root is mounted on the host; absent when it is in a mount namespace of the container's. */
+  readonly hostRoot?: string;
+  /** Directories of resctrl that were made for it. */
+  readonly resctrl?: readonly string[];
 }
 
 export interface PoststopHooks {
@@ -63,13 +67,20 @@ function parseState(text: string): RuntimeState {
     throw dataLoss(`${stateFile} is not JSON`);
   }
   if (typeof unsafe === 'object' && unsafe !== null) {
-    const { id, pid, startTime, cgroupPaths, poststop } = unsafe as Record<string, unknown>;
+    const { id, pid, startTime, cgroupPaths, poststop, hostRoot, resctrl } = unsafe as Record<string, unknown>;
     const isRecord = typeof cgroupPaths === 'object' && cgroupPaths !== null;
     if (typeof id === 'string' && Number.isSafeInteger(pid) && typeof startTime === 'string' && isRecord) {
       const paths = Object.entries(cgroupPaths).map(([name, path]) => [name, String(path)] as const);
-      const state = { id, pid: Number(pid), startTime, cgroupPaths: Object.fromEntries(paths) };
-      // Our own words, in a directory that nobody else can write to.
-      return poststop === undefined ? state : { ...state, poststop: poststop as PoststopHooks };
+      return {
+        id,
+        pid: Number(pid),
+        startTime,
+        cgroupPaths: Object.fromEntries(paths),
+        // Our own words, in a directory that nobody else can write to.
+        ...(poststop === undefined ? {} : { poststop: poststop as PoststopHooks }),
+        ...(Array.isArray(resctrl) ? { resctrl: resctrl.map(String) } : {}),
+        ...(typeof hostRoot === 'string' ? { hostRoot } : {}),
+      };
     }
   }
   throw dataLoss(`${stateFile} lacks what it must have`);

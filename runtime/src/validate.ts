@@ -9,6 +9,8 @@ import type { CreateRequest } from './container.ts';
 import { hasNew, namespaceFiles, namespaceOf } from './namespaces/plan.ts';
 import { checkSysctls } from './namespaces/sysctl.ts';
 import { appArmorEnabled } from './process/apparmor.ts';
+import { checkLabel } from './process/selinux.ts';
+import { checkResctrl } from './resctrl.ts';
 
 const idPattern = /^[A-Za-z0-9_+.-]+$/;
 const MAX_ID_CHARACTERS = 1024;
@@ -31,31 +33,27 @@ export function validateCreate(request: CreateRequest): Process {
 
 /** The checks of a process that do not depend on its container. */
 export function validateProcess(process: Process, field: string): void {
-  const { selinuxLabel = '', apparmorProfile = '' } = process;
-  if (selinuxLabel !== '') refuseSelinux(`${field}.selinuxLabel`);
+  const { selinuxLabel, apparmorProfile = '' } = process;
+  checkLabel(selinuxLabel, `${field}.selinuxLabel`);
   if (apparmorProfile !== '' && apparmorProfile !== 'unconfined' && !appArmorEnabled()) {
     throw failedPrecondition(`${field}.apparmorProfile: apparmor is not enabled on this host`);
   }
 }
 
-function refuseSelinux(field: string): never {
-  if (existsSync('/sys/fs/selinux/enforce')) throw notImplemented(`${field}: SELinux labels`);
-  throw failedPrecondition(`${field}: selinux label is specified in config, but selinux is disabled or not supported`);
-}
-
 function refuseMissingParts({ linux = {} }: Spec): void {
-  if (linux.intelRdt !== undefined) throw notImplemented('linux.intelRdt');
+  checkResctrl(linux.intelRdt);
   if (Object.keys(linux.netDevices ?? {}).length > 0) throw notImplemented('linux.netDevices');
-  if ((linux.mountLabel ?? '') !== '') refuseSelinux('linux.mountLabel');
+  checkLabel(linux.mountLabel, 'linux.mountLabel');
 }
 
 function checkNamespaces(spec: Spec): void {
   const { hostname = '', domainname = '', linux = {} } = spec;
-  const mount = namespaceOf(spec, 'mount');
-  if (mount === undefined) {
-    throw notImplemented('linux.namespaces: a container without a mount namespace of its own');
+  if (namespaceOf(spec, 'mount') === undefined) {
+    const { maskedPaths = [], readonlyPaths = [] } = linux;
+    if (maskedPaths.length + readonlyPaths.length > 0) {
+      throw invalidArgument('unable to restrict sys entries without a private MNT namespace');
+    }
   }
-  if (mount.path !== undefined) throw notImplemented('linux.namespaces: joining a mount namespace by path');
   for (const { type } of linux.namespaces ?? []) {
     if (existsSync(`/proc/self/ns/${namespaceFiles[type]}`)) continue;
     throw failedPrecondition(`linux.namespaces: ${type} namespaces aren't enabled in the kernel`);

@@ -139,6 +139,8 @@ const defaults: Defaults = {
   fsconfigFlag: nothing,
   fsconfigFd: nothing,
   fsconfigCreate: nothing,
+  fspick: (kernel) => kernel.handOut('fspick'),
+  fsconfigReconfigure: nothing,
   fsmount: (kernel) => kernel.handOut('fsmount'),
   openTree: (kernel) => kernel.handOut('openTree'),
   moveMount: nothing,

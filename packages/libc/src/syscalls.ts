@@ -184,6 +184,9 @@ export interface MountCalls {
   fsconfigFlag(fd: number, key: string): void;
   fsconfigFd(fd: number, key: string, value: number): void;
   fsconfigCreate(fd: number): void;
+  /** fspick(2) of the file system whose mount `fd` is the root of: a context for changing it. */
+  fspick(fd: number): number;
+  fsconfigReconfigure(fd: number): void;
   /** fsmount(2); `attributes` are MOUNT_ATTR_* bits. Returns a descriptor of the detached mount. */
   fsmount(fd: number, attributes: number): number;
   /** open_tree(2); OPEN_TREE_CLOEXEC is added. */

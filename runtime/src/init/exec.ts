@@ -12,7 +12,9 @@ import { withHome } from '../process/environment.ts';
 import { setLimits, setOomScore } from '../process/limits.ts';
 import { setAffinity } from '../process/placement.ts';
 import type { ProcessPlan } from '../process/plan.ts';
+import { applyLabel, labelKeys } from '../process/selinux.ts';
 import { closeOthers, installStdio, installTerminal, reopenNull } from '../process/stdio.ts';
+import { enterDirectoryAsRoot } from '../rootfs/pivot.ts';
 import { joinKeyring } from './init.ts';
 
 export interface ExecPlan {
@@ -23,6 +25,8 @@ export interface ExecPlan {
   readonly initPidfd: number;
   /** CLONE_NEW* of the namespaces to join. The pid namespace was joined by being born. */
   readonly namespaceFlags: number;
+  /** The root directory of a container that has no mount namespace of its own. */
+  readonly initRoot: number | undefined;
   readonly cgroup: Cgroup;
   readonly unifiedDone: boolean;
   readonly noNewKeyring: boolean;
@@ -76,6 +80,8 @@ function setUpSteps(sys: Syscalls, plan: ExecPlan, channel: ChildChannel): reado
   setAffinity(sys, process.affinity?.final);
   const proc = sys.openat(AT_FDCWD, '/proc', O_PATH | O_DIRECTORY);
   applyAppArmor(sys, proc, process);
+  applyLabel(sys, proc, process.selinuxLabel);
+  if (!plan.noNewKeyring) labelKeys(sys, proc, process.selinuxLabel);
   if (!plan.limitsByParent) setOomScore(sys, 'self', process.oomScoreAdj);
   // A user namespace may refuse it later on.
   if ((namespaceFlags & CLONE_NEWUSER) !== 0) sys.setgroups([]);
@@ -84,6 +90,7 @@ function setUpSteps(sys: Syscalls, plan: ExecPlan, channel: ChildChannel): reado
     sys.setresgid(0, 0, 0);
     sys.setresuid(0, 0, 0);
   }
+  if (plan.initRoot !== undefined) enterDirectoryAsRoot(sys, plan.initRoot);
   if (!plan.noNewKeyring) joinKeyring(sys, plan.id);
   const root = sys.openat(AT_FDCWD, '/', O_PATH | O_DIRECTORY);
   if (process.terminal) {

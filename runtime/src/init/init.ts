@@ -22,6 +22,7 @@ import { execute, prepareIdentity, takeIdentity } from '../process/become.ts';
 import { withHome } from '../process/environment.ts';
 import { setLimits, setOomScore } from '../process/limits.ts';
 import type { ProcessPlan } from '../process/plan.ts';
+import { applyLabel, labelKeys } from '../process/selinux.ts';
 import { closeOthers, installStdio, installTerminal, reopenNull } from '../process/stdio.ts';
 import type { RootfsPlan } from '../rootfs/assemble.ts';
 import { assembleRootfs, enterRootfs } from '../rootfs/assemble.ts';
@@ -43,6 +44,8 @@ export interface InitPlan {
   readonly groupFollows: boolean;
   /** The group must be joined before the mounts, because one of them (or a namespace) shows it. */
   readonly cgroupFirst: boolean;
+  /** The group must be joined before any namespace: afterwards the mounts are others, and the host's paths out of sight. */
+  readonly cgroupBeforeJoins: boolean;
   /** The parent sets limits and OOM score, because a user namespace takes the privileges to raise them away. */
   readonly limitsByParent: boolean;
   /** What `closeOthers` leaves open. */
@@ -61,8 +64,10 @@ export function runInit(sys: Syscalls, plan: InitPlan): never {
   try {
     sys.resetSignals();
     sys.close(plan.parentFd);
+    // The host's, which no mount of the container's covers.
+    const proc = sys.openat(AT_FDCWD, '/proc', O_PATH | O_DIRECTORY);
     enterNamespaces(sys, plan, channel);
-    const env = setUp(sys, plan, channel);
+    const env = setUp(sys, plan, channel, proc);
     if (plan.limitsByParent) {
       channel.send({ kind: 'ready' });
       channel.expect('proceed');
@@ -85,6 +90,7 @@ export function runInit(sys: Syscalls, plan: InitPlan): never {
 
 function enterNamespaces(sys: Syscalls, plan: InitPlan, channel: ChildChannel): void {
   const { joins, user, pid, needsIntermediate, cloneFlags, newUser } = plan.namespaces;
+  if (plan.cgroupBeforeJoins) joinGroup(plan, channel);
   if (!needsIntermediate) joinAll(sys, joins, undefined);
   else {
     if (pid !== undefined) sys.setns(pid.fd, CLONE_NEWPID);
@@ -100,7 +106,7 @@ function enterNamespaces(sys: Syscalls, plan: InitPlan, channel: ChildChannel): 
   if (!newUser && user === undefined) return;
   if (newUser) channel.expect('mapped');
   // As long as this process has the host's id it may write the control groups' files.
-  joinGroup(plan, channel);
+  if (!plan.cgroupBeforeJoins) joinGroup(plan, channel);
   sys.setresgid(0, 0, 0);
   sys.setresuid(0, 0, 0);
 }
@@ -111,29 +117,32 @@ function joinGroup({ cgroup, groupFollows, unifiedDone }: InitPlan, channel: Chi
 }
 
 /** Returns the environment of the program. */
-function setUp(sys: Syscalls, plan: InitPlan, channel: ChildChannel): readonly string[] {
+function setUp(sys: Syscalls, plan: InitPlan, channel: ChildChannel, proc: number): readonly string[] {
   try {
-    return setUpSteps(sys, plan, channel);
+    return setUpSteps(sys, plan, channel, proc);
   } catch (err) {
     throw wrap(err, 'error during container init');
   }
 }
 
-function setUpSteps(sys: Syscalls, plan: InitPlan, channel: ChildChannel): readonly string[] {
+function setUpSteps(sys: Syscalls, plan: InitPlan, channel: ChildChannel, proc: number): readonly string[] {
   const { spec, namespaces, process } = plan;
-  const inUserNamespace = namespaces.newUser || namespaces.user !== undefined;
+  // Those in a user namespace have joined it when they entered that.
+  const groupIsDone = namespaces.newUser || namespaces.user !== undefined || plan.cgroupBeforeJoins;
   sys.setsid();
   sys.umask(0);
   installStdio(sys, process.terminal ? { stdin: -1, stdout: -1, stderr: -1 } : plan.stdio);
-  if (!plan.noNewKeyring) joinKeyring(sys, plan.id);
+  if (!plan.noNewKeyring) {
+    labelKeys(sys, proc, process.selinuxLabel);
+    joinKeyring(sys, plan.id);
+  }
   if (namespaces.newNetwork) sys.linkUp('lo');
-  const proc = sys.openat(AT_FDCWD, '/proc', O_PATH | O_DIRECTORY);
   if (namespaces.newTime) {
     const procSelf = sys.openat(proc, 'self', O_PATH | O_DIRECTORY);
     enterNewTimeNamespace(sys, procSelf, spec.linux?.timeOffsets);
   }
   if (!plan.limitsByParent) setOomScore(sys, 'self', process.oomScoreAdj);
-  if (plan.cgroupFirst && !inUserNamespace) joinGroup(plan, channel);
+  if (plan.cgroupFirst && !groupIsDone) joinGroup(plan, channel);
   if (namespaces.newCgroup) sys.unshare(CLONE_NEWCGROUP);
 
   const hooks = hasHooks(spec, 'prestart', 'createRuntime', 'createContainer');
@@ -153,8 +162,9 @@ function setUpSteps(sys: Syscalls, plan: InitPlan, channel: ChildChannel): reado
   if (spec.domainname !== undefined && spec.domainname !== '') sys.setdomainname(spec.domainname);
   writeSysctls(sys, proc, spec.linux?.sysctl ?? {});
   applyAppArmor(sys, proc, process);
+  applyLabel(sys, proc, process.selinuxLabel);
   // As late as the host's paths can still be seen: what the set-up has used is not charged to the container.
-  if (!plan.cgroupFirst && !inUserNamespace) joinGroup(plan, channel);
+  if (!plan.cgroupFirst && !groupIsDone) joinGroup(plan, channel);
   enterRootfs(sys, plan.rootfs, assembled.root);
   const env = withHome(sys, assembled.root, process.env, process.uid);
   if (!process.terminal) reopenNull(sys);

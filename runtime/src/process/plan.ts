@@ -41,6 +41,7 @@ export interface ProcessPlan extends SchedulingPlan {
   readonly noNewPrivileges: boolean;
   readonly seccomp: SeccompPlan | undefined;
   readonly apparmorProfile: string | undefined;
+  readonly selinuxLabel: string | undefined;
   readonly limits: readonly LimitToSet[];
   readonly oomScoreAdj: number | undefined;
   readonly terminal: boolean;
@@ -82,7 +83,8 @@ export function planProcess(spec: Spec, process: Process, field: string): Proces
     lastCapability: kernelLastCapability(),
     noNewPrivileges: process.noNewPrivileges ?? own?.noNewPrivileges ?? false,
     seccomp: seccomp === undefined ? undefined : seccompPlan(seccomp),
-    apparmorProfile: appArmorProfile(process) ?? (own && appArmorProfile(own)),
+    apparmorProfile: nonEmpty(process.apparmorProfile) ?? nonEmpty(own?.apparmorProfile),
+    selinuxLabel: nonEmpty(process.selinuxLabel) ?? nonEmpty(own?.selinuxLabel),
     limits: limitsToSet((process.rlimits ?? []).length > 0 ? process : (own ?? process)),
     oomScoreAdj: process.oomScoreAdj ?? own?.oomScoreAdj,
     terminal: process.terminal ?? false,
@@ -95,8 +97,8 @@ export function planProcess(spec: Spec, process: Process, field: string): Proces
   };
 }
 
-function appArmorProfile({ apparmorProfile }: Process): string | undefined {
-  return apparmorProfile === undefined || apparmorProfile === '' ? undefined : apparmorProfile;
+function nonEmpty(text: string | undefined): string | undefined {
+  return text === '' ? undefined : text;
 }
 
 /** Filters are a container's own and its execs need the same one again; building one takes milliseconds. */

@@ -42,6 +42,7 @@ const plan: ProcessPlan = {
   noNewPrivileges: true,
   seccomp: { program: Buffer.alloc(8), flags: 0, asksAgent: false },
   apparmorProfile: undefined,
+  selinuxLabel: undefined,
   limits: [],
   oomScoreAdj: undefined,
   terminal: false,

@@ -36,7 +36,7 @@ import { mountEntry } from './filesystems.ts';
 import type { LateReadonly } from './filesystems.ts';
 import type { Propagation } from './mount-options.ts';
 import { maskPaths, protectPaths } from './paths.ts';
-import { chrootInstead, pivot, revealingMounts } from './pivot.ts';
+import { chrootInstead, enterDirectoryAsRoot, pivot, revealingMounts } from './pivot.ts';
 import { makeDirectory, using } from './resolve.ts';
 import type { PlannedMount, PreparedMount } from './sources.ts';
 
@@ -52,7 +52,11 @@ export interface RootfsPlan {
   readonly maskedPaths: readonly string[];
   readonly readonlyPaths: readonly string[];
   readonly isReadonly: boolean;
+  /** SELinux label of the file systems that are made. */
+  readonly mountLabel: string | undefined;
   readonly noPivot: boolean;
+  /** The parent has attached the root where everybody sees it: there is no mount namespace but the runtime's. */
+  readonly isOnHost: boolean;
   /** Where hooks look for the root; undefined: on top of the old one, which is the same to the container. */
   readonly attachAt: string | undefined;
 }
@@ -70,17 +74,18 @@ export function assembleRootfs(
   process: ProcessPlan,
   runHooks?: () => void,
 ): AssembledRootfs {
-  setBasePropagation(sys, plan.propagation);
+  if (!plan.isOnHost) setBasePropagation(sys, plan.propagation);
   const root = attachRoot(sys, plan);
   const late: LateReadonly = [];
   for (const mount of plan.mounts) {
-    if (mount.type === 'cgroup' || mount.type === 'cgroup2') mountCgroup(sys, root, mount, plan.cgroup);
-    else mountEntry(sys, root, mount, late);
+    if (mount.type === 'cgroup' || mount.type === 'cgroup2')
+      mountCgroup(sys, root, mount, plan.cgroup, plan.mountLabel);
+    else mountEntry(sys, root, mount, late, plan.mountLabel);
   }
   const console = setUpDevices(sys, root, plan, process);
   runHooks?.();
   protectPaths(sys, root, plan.readonlyPaths);
-  maskPaths(sys, root, plan.maskedPaths);
+  maskPaths(sys, root, plan.maskedPaths, plan.mountLabel);
   sys.close(makeDirectory(sys, root, process.cwd));
   for (const fd of late) setAttributes(sys, fd, { set: MOUNT_ATTR_RDONLY, clear: 0 }, false);
   if (plan.isReadonly) setAttributes(sys, root, { set: MOUNT_ATTR_RDONLY, clear: 0 }, false);
@@ -96,7 +101,8 @@ function setBasePropagation(sys: Syscalls, { type, recursive }: Propagation): vo
 }
 
 /** Attaches the mounts that make the root; returns a descriptor of it. */
-function attachRoot(sys: Syscalls, { root: mounts, attachAt }: RootfsPlan): number {
+function attachRoot(sys: Syscalls, { root: mounts, attachAt, isOnHost }: RootfsPlan): number {
+  if (isOnHost) return mounts[0]?.fd ?? -1;
   let root = -1;
   for (const { fd, destination } of mounts) {
     if (root < 0 && attachAt !== undefined) attachAtPath(sys, fd, attachAt);
@@ -137,6 +143,10 @@ function setUpDevices(sys: Syscalls, root: number, plan: RootfsPlan, process: Pr
 /** Step 7. */
 export function enterRootfs(sys: Syscalls, plan: RootfsPlan, root: number): void {
   const { type, recursive } = plan.propagation;
+  if (plan.isOnHost) {
+    enterDirectoryAsRoot(sys, root);
+    return;
+  }
   if (plan.noPivot) chrootInstead(sys, root, revealingMounts(readText(sys, '/proc/self/mountinfo')));
   else pivot(sys, root, type === MS_SHARED);
   if (type !== MS_SHARED && type !== MS_UNBINDABLE) return;

@@ -3,6 +3,7 @@ import { basename } from 'node:path';
 import { wrap } from '@gantry/errors';
 import { AT_FDCWD, isErrno, MOUNT_ATTR_RDONLY } from '@gantry/libc';
 import type { FileCalls } from '@gantry/libc';
+import { labelOptions } from '../process/selinux.ts';
 import { attach, copyTree, mountDetached, setAttributes, setPropagation } from './detached.ts';
 import type { FileSystemCalls } from './filesystems.ts';
 import type { PlannedMount } from './sources.ts';
@@ -29,10 +30,16 @@ export interface V1Hierarchy {
   readonly directory: string;
 }
 
-export function mountCgroup(sys: CgroupMountCalls, root: number, mount: PlannedMount, view: CgroupView): void {
+export function mountCgroup(
+  sys: CgroupMountCalls,
+  root: number,
+  mount: PlannedMount,
+  view: CgroupView,
+  label: string | undefined,
+): void {
   try {
     if (view.isUnified) mountUnified(sys, root, mount, view);
-    else mountControllers(sys, root, mount, view);
+    else mountControllers(sys, root, mount, view, label);
   } catch (err) {
     throw wrap(err, `error mounting "cgroup" to rootfs at "${mount.destination}"`);
   }
@@ -64,7 +71,13 @@ function unifiedTree(sys: CgroupMountCalls, { options }: PlannedMount, view: Cgr
 }
 
 /** A tmpfs with one directory a hierarchy, and links for controllers that are mounted together. */
-function mountControllers(sys: CgroupMountCalls, root: number, mount: PlannedMount, view: CgroupView): void {
+function mountControllers(
+  sys: CgroupMountCalls,
+  root: number,
+  mount: PlannedMount,
+  view: CgroupView,
+  label: string | undefined,
+): void {
   const { attributes, propagation } = mount.options;
   const writable = { ...attributes, set: attributes.set & ~MOUNT_ATTR_RDONLY };
   const tmpfs = mountDetached(sys, {
@@ -72,7 +85,7 @@ function mountControllers(sys: CgroupMountCalls, root: number, mount: PlannedMou
     source: 'tmpfs',
     attributes: writable,
     superFlags: [],
-    data: ['mode=755'],
+    data: ['mode=755', ...labelOptions('tmpfs', label)],
   });
   using(sys, tmpfs, () => {
     using(sys, makeDirectory(sys, root, mount.destination), (target) => attach(sys, tmpfs, target));

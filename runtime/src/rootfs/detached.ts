@@ -22,6 +22,8 @@ export type DetachedCalls = Pick<
   | 'fsconfigFlag'
   | 'fsconfigCreate'
   | 'fsmount'
+  | 'fspick'
+  | 'fsconfigReconfigure'
   | 'openTree'
   | 'moveMount'
   | 'mountSetattr'
@@ -54,6 +56,33 @@ export function mountDetached(sys: DetachedCalls, request: NewFileSystem): numbe
   } catch (err) {
     const log = sys.readFsContextLog(context);
     throw wrap(err, log === '' ? `mounting ${type}` : `mounting ${type}: ${log}`);
+  } finally {
+    sys.close(context);
+  }
+}
+
+/** Words for what can be changed of a super block later on: given, and taken back. */
+const changeable = [
+  ['ro', 'rw'],
+  ['sync', 'async'],
+  ['lazytime', 'nolazytime'],
+] as const;
+
+/** Changes the file system of a mount; `mount` is an O_PATH descriptor of its root. What is not asked for is taken back. */
+export function changeFileSystem(
+  sys: DetachedCalls,
+  mount: number,
+  superFlags: readonly string[],
+  data: readonly string[],
+): void {
+  const context = sys.fspick(mount);
+  try {
+    for (const [on, off] of changeable) sys.fsconfigFlag(context, superFlags.includes(on) ? on : off);
+    for (const option of data) configure(sys, context, option);
+    sys.fsconfigReconfigure(context);
+  } catch (err) {
+    const log = sys.readFsContextLog(context);
+    throw log === '' ? err : wrap(err, log);
   } finally {
     sys.close(context);
   }

@@ -1,13 +1,24 @@
 /** The mount list, carried out in the child: one entry after the other, in the configuration's order. */
 import { invalidArgument, wrap } from '@gantry/errors';
-import { isErrno, MOUNT_ATTR_RDONLY, O_DIRECTORY, PROC_SUPER_MAGIC } from '@gantry/libc';
+import {
+  isErrno,
+  MOUNT_ATTR_NODEV,
+  MOUNT_ATTR_NODIRATIME,
+  MOUNT_ATTR_NOEXEC,
+  MOUNT_ATTR_NOSUID,
+  MOUNT_ATTR_NOSYMFOLLOW,
+  MOUNT_ATTR_RDONLY,
+  O_DIRECTORY,
+  PROC_SUPER_MAGIC,
+} from '@gantry/libc';
 import type { FileStat } from '@gantry/libc';
+import { labelOptions } from '../process/selinux.ts';
 import { copyUp } from './copy-up.ts';
 import type { CopyCalls } from './copy-up.ts';
-import { attach, mountDetached, setAttributes, setPropagation, singleOptions } from './detached.ts';
+import { attach, changeFileSystem, mountDetached, setAttributes, setPropagation, singleOptions } from './detached.ts';
 import type { DetachedCalls } from './detached.ts';
 import type { PlannedMount } from './sources.ts';
-import { isDirectory, makeTarget, openIfPresent, openWithoutLinks, statOf, using } from './resolve.ts';
+import { isDirectory, makeTarget, openIfPresent, openInRoot, openWithoutLinks, statOf, using } from './resolve.ts';
 import type { ResolveCalls } from './resolve.ts';
 
 export type FileSystemCalls = DetachedCalls & ResolveCalls;
@@ -28,14 +39,30 @@ const allowedInProc: ReadonlySet<string> = new Set([
   '/proc/sys/crypto/fips_enabled',
 ]);
 
+/** All attributes of a mount but the kind of access times. */
+const plainAttributes =
+  MOUNT_ATTR_RDONLY |
+  MOUNT_ATTR_NOSUID |
+  MOUNT_ATTR_NODEV |
+  MOUNT_ATTR_NOEXEC |
+  MOUNT_ATTR_NODIRATIME |
+  MOUNT_ATTR_NOSYMFOLLOW;
+
 /** Mounts to be made read-only when everything in them has been made. The descriptors are the caller's to close. */
 export type LateReadonly = number[];
 
 /** Carries one entry out. Cgroup mounts are elsewhere (cgroup-mount.ts). */
-export function mountEntry(sys: EntryCalls, root: number, mount: PlannedMount, late: LateReadonly): void {
+export function mountEntry(
+  sys: EntryCalls,
+  root: number,
+  mount: PlannedMount,
+  late: LateReadonly,
+  label: string | undefined,
+): void {
   try {
-    if (mount.tree !== undefined) attachTree(sys, root, mount, mount.tree);
-    else mountFileSystem(sys, root, mount, late);
+    if (mount.options.remount) changeMount(sys, root, mount);
+    else if (mount.tree !== undefined) attachTree(sys, root, mount, mount.tree);
+    else mountFileSystem(sys, root, mount, late, label);
   } catch (err) {
     throw wrap(err, `error mounting "${mount.source}" to rootfs at "${mount.destination}"`);
   }
@@ -56,13 +83,19 @@ function attachTree(
   });
 }
 
-function mountFileSystem(sys: EntryCalls, root: number, mount: PlannedMount, late: LateReadonly): void {
+function mountFileSystem(
+  sys: EntryCalls,
+  root: number,
+  mount: PlannedMount,
+  late: LateReadonly,
+  label: string | undefined,
+): void {
   const { type, source, options, destination } = mount;
   if (destination === '/proc' && type !== 'proc') {
     throw invalidArgument('"/proc" cannot be mounted because it is not of type proc');
   }
   const isTmpfs = type === 'tmpfs';
-  const data = singleOptions(options.data);
+  const data = [...singleOptions(options.data), ...labelOptions(type, label)];
   // What is mounted read-only from the start could not hold the mount points and devices that follow.
   const readOnlyLater = isTmpfs && (options.attributes.set & MOUNT_ATTR_RDONLY) !== 0;
   const attributes = readOnlyLater
@@ -77,6 +110,7 @@ function mountFileSystem(sys: EntryCalls, root: number, mount: PlannedMount, lat
     // A tmpfs over an existing directory keeps that directory's mode, unless the options say otherwise.
     if (existing !== undefined) data.unshift(`mode=${(mode & 0o7777).toString(8)}`);
     fd = mountDetached(sys, { type, source, attributes, superFlags, data });
+    if (type === 'mqueue' && label !== undefined) sys.fsetxattr(fd, 'security.selinux', Buffer.from(label), 0);
     if (options.tmpcopyup && existing !== undefined) copyUp(sys, existing, fd);
     attach(sys, fd, target);
     if (options.recursiveAttributes !== undefined) setAttributes(sys, fd, options.recursiveAttributes, true);
@@ -89,6 +123,18 @@ function mountFileSystem(sys: EntryCalls, root: number, mount: PlannedMount, lat
     sys.close(target);
     if (fd !== undefined) sys.close(fd);
   }
+}
+
+/** `remount`: with `bind` the mount's own attributes, else its file system as well. Throws when nothing is mounted there. */
+function changeMount(sys: FileSystemCalls, root: number, { destination, options }: PlannedMount): void {
+  using(sys, openInRoot(sys, root, destination), (target) => {
+    if (options.bind === 'no') changeFileSystem(sys, target, options.superFlags, singleOptions(options.data));
+    // As mount(2) does it: what is not asked for is taken away, but for the kind of access times.
+    const { set, clear } = options.attributes;
+    setAttributes(sys, target, { set, clear: (plainAttributes & ~set) | clear }, false);
+    if (options.recursiveAttributes !== undefined) setAttributes(sys, target, options.recursiveAttributes, true);
+    for (const propagation of options.propagation) setPropagation(sys, target, propagation);
+  });
 }
 
 /** proc and sysfs are what everything else is checked against; nothing of the image may lead their mount astray. */

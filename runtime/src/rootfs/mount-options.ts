@@ -45,6 +45,8 @@ export interface MountOptions {
   /** Options of the file system: `key=value` or `flag`. */
   readonly data: readonly string[];
   readonly tmpcopyup: boolean;
+  /** Nothing new: what is mounted there already is changed. */
+  readonly remount: boolean;
   /** The mount's files belong to others than on disk; for the mount alone or for all below it. */
   readonly idmap: 'no' | 'one' | 'recursive';
 }
@@ -100,6 +102,7 @@ class Collector {
   readonly superFlags = new Set<string>();
   readonly data: string[] = [];
   tmpcopyup = false;
+  remount = false;
   idmap: MountOptions['idmap'] = 'no';
 
   take(word: string): void {
@@ -123,6 +126,7 @@ class Collector {
     if (word === 'bind') this.bind = this.bind === 'recursive' ? 'recursive' : 'one';
     else if (word === 'rbind') this.bind = 'recursive';
     else if (word === 'tmpcopyup') this.tmpcopyup = true;
+    else if (word === 'remount') this.remount = true;
     else if (word === 'idmap') this.idmap = 'one';
     else if (word === 'ridmap') this.idmap = 'recursive';
     else return false;
@@ -154,20 +158,14 @@ function merged(before: AttributeChange, change: AttributeChange): AttributeChan
   return { set, clear: (before.clear & ~change.set) | change.clear };
 }
 
-/** Words that ask for something that is not there; naming them is better than passing them to a file system. */
-const refusedWords: ReadonlySet<string> = new Set(['remount']);
-
 /**
  * Parses the option list of a mount. `field` is where it stands in the configuration, for error texts. Words nobody
  * knows are data for the file system, which refuses what it does not know.
  */
 export function parseMountOptions(words: readonly string[], field: string): MountOptions {
   const collector = new Collector();
-  for (const [index, word] of words.entries()) {
-    if (refusedWords.has(word)) throw invalidArgument(`${field}[${index}]: mount option "${word}" is not supported`);
-    if (word !== '') collector.take(word);
-  }
-  const { attributes, recursive, propagation, bind, superFlags, data, tmpcopyup, idmap } = collector;
+  for (const word of words) if (word !== '') collector.take(word);
+  const { attributes, recursive, propagation, bind, superFlags, data, tmpcopyup, remount, idmap } = collector;
   if (bind !== 'no' && data.length > 0) {
     throw invalidArgument(
       `${field}: bind mounts cannot have any filesystem-specific options applied: ${data.join(',')}`,
@@ -181,6 +179,7 @@ export function parseMountOptions(words: readonly string[], field: string): Moun
     superFlags: [...superFlags],
     data,
     tmpcopyup,
+    remount,
     idmap,
   };
 }

@@ -1,6 +1,7 @@
 /** Masked and read-only paths: parts of proc and sysfs that a container must not see or must not change. */
 import { failedPrecondition, wrap } from '@gantry/errors';
 import { makedev, MOUNT_ATTR_RDONLY, S_IFCHR, S_IFMT } from '@gantry/libc';
+import { labelOptions } from '../process/selinux.ts';
 import { attach, copyTree, mountDetached, setAttributes } from './detached.ts';
 import type { FileSystemCalls } from './filesystems.ts';
 import { isDirectory, openIfPresent, openWithoutLinks, statOf, using } from './resolve.ts';
@@ -12,8 +13,13 @@ const NULL_DEVICE = makedev(1, 3);
  * container's own /dev/null. That is opened without following symlinks and must be the null device: an image that
  * puts a link there would otherwise choose what is shown instead.
  */
-export function maskPaths(sys: FileSystemCalls, root: number, paths: readonly string[]): void {
-  const masks = new Masks(sys, root);
+export function maskPaths(
+  sys: FileSystemCalls,
+  root: number,
+  paths: readonly string[],
+  label: string | undefined,
+): void {
+  const masks = new Masks(sys, root, label);
   try {
     for (const path of paths) {
       const target = openIfPresent(sys, root, path);
@@ -32,13 +38,15 @@ export function maskPaths(sys: FileSystemCalls, root: number, paths: readonly st
 class Masks {
   readonly #sys: FileSystemCalls;
   readonly #root: number;
+  readonly #label: string | undefined;
   #null: number | undefined;
   /** The first tmpfs, which is attached; the others are copies of it. */
   #empty: number | undefined;
 
-  constructor(sys: FileSystemCalls, root: number) {
+  constructor(sys: FileSystemCalls, root: number, label: string | undefined) {
     this.#sys = sys;
     this.#root = root;
+    this.#label = label;
   }
 
   cover(target: number): void {
@@ -53,7 +61,8 @@ class Masks {
       return;
     }
     const attributes = { set: MOUNT_ATTR_RDONLY, clear: 0 };
-    this.#empty = mountDetached(sys, { type: 'tmpfs', source: 'tmpfs', attributes, superFlags: ['ro'], data: [] });
+    const data = labelOptions('tmpfs', this.#label);
+    this.#empty = mountDetached(sys, { type: 'tmpfs', source: 'tmpfs', attributes, superFlags: ['ro'], data });
     attach(sys, this.#empty, target);
   }
 

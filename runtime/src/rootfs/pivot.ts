@@ -52,6 +52,11 @@ export function chrootInstead(sys: PivotCalls, newRoot: number, revealing: reado
       sys.mount('tmpfs', mountPoint, 'tmpfs', 0, undefined);
     }
   }
+  enterDirectoryAsRoot(sys, newRoot);
+}
+
+/** Only the directory becomes another one; the mounts stay everybody's. */
+export function enterDirectoryAsRoot(sys: Pick<MountCalls, 'fchdir' | 'chroot' | 'chdir'>, newRoot: number): void {
   sys.fchdir(newRoot);
   sys.chroot('.');
   sys.chdir('/');

@@ -11,6 +11,7 @@ import type { RootfsPlan } from './assemble.ts';
 import type { CgroupView, V1Hierarchy } from './cgroup-mount.ts';
 import { rootPropagation } from './mount-options.ts';
 import type { Propagation } from './mount-options.ts';
+import { rootOnHost } from './on-host.ts';
 import { openRootfs, planMounts } from './sources.ts';
 
 /** Opens the sources; the descriptors are kept in `descriptors`. */
@@ -34,8 +35,10 @@ export function planRootfs(
     maskedPaths: linux.maskedPaths ?? [],
     readonlyPaths: linux.readonlyPaths ?? [],
     isReadonly: spec.root?.readonly ?? false,
+    mountLabel: linux.mountLabel === '' ? undefined : linux.mountLabel,
     noPivot: request.noPivot ?? false,
-    attachAt: hookedRoot(request, propagation),
+    isOnHost: rootOnHost(request) !== undefined,
+    attachAt: rootOnHost(request) ?? hookedRoot(request, propagation),
   };
 }
 

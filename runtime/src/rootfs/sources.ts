@@ -129,7 +129,7 @@ export function planMounts(
     const isBind = options.bind !== 'no' || mount.type === 'bind';
     const common = { field, destination: normalDestination(mount.destination), source: mount.source ?? '', options };
     const idMap = idMapOf(spec, mount, options, isBind);
-    if (!isBind) return { ...common, type: mount.type ?? 'none', tree: undefined };
+    if (!isBind || options.remount) return { ...common, type: mount.type ?? 'none', tree: undefined };
     try {
       const tree = openBindSource(sys, posix.resolve(bundle, common.source), options, base, descriptors);
       if (idMap !== undefined) applyIdMap(sys, tree.fd, idMap);

@@ -259,3 +259,124 @@ t.test('a memory policy is set, or refused by name where the kernel has none', {
   else t.match([code, stderr], [1, /linux\.memoryPolicy: this kernel has no memory policies/]);
   t.end();
 });
+
+t.test('a mount is changed by another entry of the list', { skip }, (t) => {
+  const bench = new RuntimeBench();
+  t.teardown(() => void bench.remove());
+  const look =
+    'grep -E " /(tmp|mnt) " /proc/self/mountinfo | cut -d" " -f5,6 | sort; grep " /tmp " /proc/mounts; touch /tmp/x 2>&1; touch /mnt/x 2>&1';
+  mkdirSync(path.join(bench.dir, 'volume'));
+  bench.configure(
+    bench.spec(['sh', '-c', look], (spec) => {
+      spec.mounts.push(
+        { destination: '/tmp', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'size=64k'] },
+        { destination: '/tmp', type: 'tmpfs', source: 'tmpfs', options: ['remount', 'ro', 'noexec', 'size=128k'] },
+        { destination: '/mnt', type: 'bind', source: path.join(bench.dir, 'volume'), options: ['bind', 'nodev'] },
+        {
+          destination: '/mnt',
+          type: 'bind',
+          source: path.join(bench.dir, 'volume'),
+          options: ['bind', 'remount', 'ro'],
+        },
+      );
+    }),
+  );
+  const [runc, ours] = (['runc', 'gantry'] as const).map((name) => bench.call(name, ['run', 'again']));
+  // Runc makes the mount read-only, but not its file system.
+  const withoutSuperFlags = (text = ''): string => text.replace(/^tmpfs .*\n/m, '');
+  t.equal(
+    withoutSuperFlags(ours?.stdout),
+    withoutSuperFlags(runc?.stdout),
+    `${runc?.stderr ?? ''}${ours?.stderr ?? ''}`,
+  );
+  t.match(ours?.stdout, /^tmpfs \/tmp tmpfs ro,noexec,relatime,size=128k/m);
+  bench.configure(
+    bench.spec(['true'], (spec) => spec.mounts.push({ destination: '/mnt', source: 'x', options: ['remount', 'ro'] })),
+  );
+  t.match(bench.call('gantry', ['run', 'nothing']), { code: 1, stderr: /error mounting .*fspick/ });
+  t.end();
+});
+
+t.test('a container without a mount namespace shares its mounts, and takes them away with it', { skip }, (t) => {
+  const bench = new RuntimeBench();
+  t.teardown(() => void bench.remove());
+  const withoutMounts = (args: string[], change: Parameters<RuntimeBench['spec']>[1] = () => undefined) =>
+    bench.configure(
+      bench.spec(args, (spec) => {
+        spec.linux.namespaces = spec.linux.namespaces?.filter(({ type }) => type !== 'mount') ?? [];
+        spec.linux.maskedPaths = [];
+        spec.linux.readonlyPaths = [];
+        change(spec);
+      }),
+    );
+  const once = (words: string[]) =>
+    bench.callThroughShell(
+      'unshare -m --propagation shared sh -c \'"$@"; echo "status $?"; grep -c "rootfs" /proc/self/mountinfo\' sh "$@"',
+      'gantry',
+      words,
+    );
+  withoutMounts(['sh', '-c', 'ls /; head -1 /proc/1/comm; grep -c " / /proc " /proc/self/mountinfo; exit 5']);
+  const { stdout, stderr } = once(['run', 'open']);
+  t.match(stdout, /^bin\ndev\n[^]*\nsh\n1\nstatus 5\n0\n$/, stderr);
+  withoutMounts(['/nowhere']);
+  t.match(once(['run', 'open']).stdout, /^status 1\n0\n$/, 'nothing is left of one that failed');
+  withoutMounts(['sleep', '1000']);
+  const script =
+    'unshare -m sh -c \'"$@" run -d open </dev/null >/dev/null 2>&1 && "$@" exec open ls / ; "$@" delete -f open; grep -c rootfs /proc/self/mountinfo\' sh "$@"';
+  t.match(bench.callThroughShell(script, 'gantry', []).stdout, /^bin\ndev\n[^]*var\n0\n$/, 'exec is in the same root');
+  withoutMounts(['true'], (spec) => (spec.linux.maskedPaths = ['/proc/kcore']));
+  t.match(bench.call('gantry', ['run', 'masked']), {
+    code: 1,
+    stderr: /unable to restrict sys entries without a private MNT namespace/,
+  });
+  t.end();
+});
+
+t.test('a mount namespace is joined by its path', { skip }, (t) => {
+  const bench = new RuntimeBench();
+  const held = spawn('unshare', ['-m', 'sleep', '1000'], { stdio: 'ignore' });
+  t.teardown(() => {
+    held.kill('SIGKILL');
+    bench.remove();
+  });
+  const file = `/proc/${held.pid}/ns/mnt`;
+  return until(
+    'the namespace is there',
+    () =>
+      spawnSync('cmp', ['-s', `/proc/${held.pid}/comm`, '/dev/null']).status === 1 &&
+      readFileSync(`/proc/${held.pid}/comm`, 'utf8') === 'sleep\n',
+  ).then(() => {
+    const own = spawnSync('readlink', [file], { encoding: 'utf8' }).stdout;
+    bench.configure(
+      bench.spec(['sh', '-c', 'ls -l /proc/self/ns/mnt; ls /'], (spec) => {
+        spec.linux.namespaces = [{ type: 'pid' }, { type: 'mount', path: file }, { type: 'uts' }, { type: 'ipc' }];
+      }),
+    );
+    const { code, stdout, stderr } = bench.call('gantry', ['run', 'joined']);
+    t.equal(code, 0, stderr);
+    t.ok(stdout.includes(own.trim()), stdout);
+    t.match(stdout, /\nbin\ndev\n/);
+  });
+});
+
+t.test('what the host does not have is said by name', { skip }, (t) => {
+  const bench = new RuntimeBench();
+  t.teardown(() => void bench.remove());
+  const mounts = readFileSync('/proc/self/mountinfo', 'utf8');
+  const refused = (change: Parameters<RuntimeBench['spec']>[1], message: RegExp) => {
+    bench.configure(bench.spec(['true'], change));
+    t.match(bench.call('gantry', ['run', 'without']), { code: 1, stderr: message });
+  };
+  if (!mounts.includes(' - resctrl ')) {
+    refused(
+      (spec) => (spec.linux.intelRdt = { closID: 'a' }),
+      /intelRdt is specified in config, but Intel RDT is not enabled/,
+    );
+  }
+  if (!mounts.includes(' - selinuxfs ')) {
+    const words = /selinux label is specified in config, but selinux is disabled or not supported/;
+    refused((spec) => (spec.process.selinuxLabel = 'system_u:system_r:container_t:s0'), words);
+    refused((spec) => (spec.linux.mountLabel = 'system_u:object_r:container_file_t:s0'), words);
+  }
+  t.end();
+});

@@ -1,11 +1,14 @@
 /** Namespaces, host identity and the mount tree. */
 import {
   FSCONFIG_CMD_CREATE,
+  FSCONFIG_CMD_RECONFIGURE,
   FSCONFIG_SET_FD,
   FSCONFIG_SET_FLAG,
   FSCONFIG_SET_STRING,
   FSMOUNT_CLOEXEC,
   FSOPEN_CLOEXEC,
+  FSPICK_CLOEXEC,
+  FSPICK_EMPTY_PATH,
   OPEN_TREE_CLOEXEC,
 } from '../constants/mount.ts';
 import { check, cString, declare, interrupted } from '../native.ts';
@@ -33,6 +36,8 @@ const c = declare('glibc', {
   fsopen: 'long syscall(long nr, const char *fsname, uint flags)',
   // long syscall(SYS_fsconfig, int fd, unsigned cmd, const char *key, const void *value, int aux)
   fsconfig: 'long syscall(long nr, int fd, uint cmd, const char *key, const char *value, int aux)',
+  // long syscall(SYS_fspick, int dirfd, const char *path, unsigned flags)
+  fspick: 'long syscall(long nr, int dirfd, const char *path, uint flags)',
   // long syscall(SYS_fsmount, int fd, unsigned flags, unsigned attr_flags)
   fsmount: 'long syscall(long nr, int fd, uint flags, uint attr_flags)',
   // long syscall(SYS_open_tree, int dirfd, const char *path, unsigned flags)
@@ -69,7 +74,7 @@ function fsconfig(fd: number, command: number, key: string | null, value: string
 }
 
 function fsconfigSubject(key: string | null, value: string | null, aux: number, command: number): string {
-  if (key === null) return 'create';
+  if (key === null) return command === FSCONFIG_CMD_RECONFIGURE ? 'reconfigure' : 'create';
   if (command === FSCONFIG_SET_FD) return `${key}=fd ${aux}`;
   return value === null ? key : `${key}=${value}`;
 }
@@ -144,6 +149,12 @@ export const mountCalls: MountCalls = {
 
   fsconfigCreate(fd) {
     fsconfig(fd, FSCONFIG_CMD_CREATE, null, null, 0);
+  },
+
+  fspick: (fd) => check(c.fspick(NR.fspick, fd, '', FSPICK_CLOEXEC | FSPICK_EMPTY_PATH), 'fspick', fd),
+
+  fsconfigReconfigure(fd) {
+    fsconfig(fd, FSCONFIG_CMD_RECONFIGURE, null, null, 0);
   },
 
   fsmount: (fd, attributes) => check(c.fsmount(NR.fsmount, fd, FSMOUNT_CLOEXEC, attributes), 'fsmount', fd),

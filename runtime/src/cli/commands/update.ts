@@ -1,8 +1,9 @@
 /** `update`: other limits for a container. */
 import { readFileSync } from 'node:fs';
-import { failedPrecondition, invalidArgument, notImplemented } from '@gantry/errors';
+import { failedPrecondition, invalidArgument } from '@gantry/errors';
 import { parseLinuxResources } from '@gantry/oci';
-import type { LinuxResources } from '@gantry/oci';
+import type { LinuxIntelRdt, LinuxResources } from '@gantry/oci';
+import { updateResctrl } from '../../resctrl.ts';
 import type { Flag, Given } from '../arguments.ts';
 import type { Command } from '../command.ts';
 import { mergeResources } from '../merge-resources.ts';
@@ -42,9 +43,11 @@ export const update: Command = {
   run({ root }, { given, rest: [id = ''] }) {
     using _ = new ContainerLock(root.existing(id));
     const stored = StoredContainer.load(root, id);
+    const rdt = rdtFrom(given);
     const changes = given.text('resources') === '' ? fromFlags(given) : fromFile(given.text('resources'));
     if (!stored.isAlive()) throw failedPrecondition('container not running');
     const { spec } = stored;
+    if (rdt !== undefined) updateResctrl({ ...spec.linux?.intelRdt, ...rdt }, id);
     const before = spec.linux?.resources ?? {};
     try {
       stored.open().update(changes);
@@ -59,20 +62,28 @@ export const update: Command = {
     }
     writeConfig(stored.directory, {
       ...spec,
-      linux: { ...spec.linux, resources: mergeResources(before, changes) },
+      linux: {
+        ...spec.linux,
+        resources: mergeResources(before, changes),
+        ...(rdt === undefined ? {} : { intelRdt: { ...spec.linux?.intelRdt, ...rdt } }),
+      },
     });
     return 0;
   },
 };
+
+function rdtFrom(given: Given): LinuxIntelRdt | undefined {
+  const l3CacheSchema = given.text('l3-cache-schema');
+  const memBwSchema = given.text('mem-bw-schema');
+  if (l3CacheSchema === '' && memBwSchema === '') return undefined;
+  return { ...(l3CacheSchema === '' ? {} : { l3CacheSchema }), ...(memBwSchema === '' ? {} : { memBwSchema }) };
+}
 
 function fromFile(path: string): LinuxResources {
   return parseLinuxResources(readFileSync(path === '-' ? 0 : path, 'utf8'));
 }
 
 function fromFlags(given: Given): LinuxResources {
-  if (given.has('l3-cache-schema') || given.has('mem-bw-schema')) {
-    throw notImplemented('Intel RDT: it is not enabled on this host');
-  }
   const number = (flag: string): number | undefined => (given.has(flag) ? given.number(flag) : undefined);
   const size = (flag: string): number | undefined => (given.has(flag) ? parseSize(given.text(flag), flag) : undefined);
   const text = (flag: string): string | undefined => (given.text(flag) === '' ? undefined : given.text(flag));
