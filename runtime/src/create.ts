@@ -18,6 +18,7 @@ import { poststopOf, runPoststop } from './poststop.ts';
 import { runInit } from './init/init.ts';
 import type { InitPlan } from './init/init.ts';
 import { cloneInPidNamespace } from './namespaces/join.ts';
+import { moveNetDevices } from './namespaces/net-devices.ts';
 import { containerFlags, hasNew, planNamespaces } from './namespaces/plan.ts';
 import type { NamespacePlan } from './namespaces/plan.ts';
 import { hostId, writeMappings } from './namespaces/user-mappings.ts';
@@ -128,6 +129,7 @@ function createSteps(
   const child = giveBirth(sys, initPlan, cgroupFd, channel, deadline, descriptors);
   cleanUp.add(() => child.destroy());
   joinResctrl(rdt, id, child.pid);
+  moveNetDevices(sys, spec.linux?.netDevices ?? {}, child.pid, namespaces);
   if (namespaces.newUser) {
     writeMappings(sys, child.pid, spec);
     channel.send('mapped');

@@ -3,10 +3,11 @@
  * the field; nothing is ignored silently.
  */
 import { existsSync } from 'node:fs';
-import { failedPrecondition, invalidArgument, notImplemented } from '@gantry/errors';
+import { failedPrecondition, invalidArgument } from '@gantry/errors';
 import type { Process, Spec } from '@gantry/oci';
 import type { CreateRequest } from './container.ts';
 import { hasNew, namespaceFiles, namespaceOf } from './namespaces/plan.ts';
+import { checkNetDevices } from './namespaces/net-devices.ts';
 import { checkSysctls } from './namespaces/sysctl.ts';
 import { appArmorEnabled } from './process/apparmor.ts';
 import { checkLabel } from './process/selinux.ts';
@@ -24,7 +25,9 @@ export function validateCreate(request: CreateRequest): Process {
   if (!bundle.startsWith('/')) throw invalidArgument(`bundle: must be absolute, not ${JSON.stringify(bundle)}`);
   if (request.rootfs.length === 0 && spec.root === undefined) throw invalidArgument('root: is required');
   if (spec.process === undefined) throw invalidArgument('process: is required');
-  refuseMissingParts(spec);
+  checkResctrl(spec.linux?.intelRdt);
+  checkLabel(spec.linux?.mountLabel, 'linux.mountLabel');
+  checkNetDevices(spec);
   checkNamespaces(spec);
   checkSysctls(spec);
   validateProcess(spec.process, 'process');
@@ -38,12 +41,6 @@ export function validateProcess(process: Process, field: string): void {
   if (apparmorProfile !== '' && apparmorProfile !== 'unconfined' && !appArmorEnabled()) {
     throw failedPrecondition(`${field}.apparmorProfile: apparmor is not enabled on this host`);
   }
-}
-
-function refuseMissingParts({ linux = {} }: Spec): void {
-  checkResctrl(linux.intelRdt);
-  if (Object.keys(linux.netDevices ?? {}).length > 0) throw notImplemented('linux.netDevices');
-  checkLabel(linux.mountLabel, 'linux.mountLabel');
 }
 
 function checkNamespaces(spec: Spec): void {

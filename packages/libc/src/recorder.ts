@@ -207,6 +207,7 @@ const defaults: Defaults = {
   isTerminal: () => false,
   makeRaw: () => Buffer.alloc(36),
   restoreTerminal: nothing,
+  routeSocket: (kernel) => kernel.handOut('routeSocket'),
   linkUp: nothing,
   bpf: (kernel, command) => (bpfCommandsThatOpen.includes(command) ? kernel.handOut('bpf') : 0),
   getrandom: (_, bytes) => Buffer.alloc(bytes, 0x5a),

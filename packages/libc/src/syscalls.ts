@@ -272,6 +272,8 @@ export interface ChannelCalls {
   connectUnix(path: string, type?: number): number;
   /** bind(2) and listen(2) of a new unix socket; the path (at most 107 bytes) must not exist. */
   listenUnix(path: string, type: number): number;
+  /** A socket to the kernel's routing tables (rtnetlink(7)) of the current network namespace. */
+  routeSocket(): number;
   /** Blocking accept(2). */
   accept(fd: number): number;
   /** poll(2): the revents in the order of `entries`; all 0 when the time is over. EINTR is not retried past timeout. */

@@ -380,3 +380,42 @@ t.test('what the host does not have is said by name', { skip }, (t) => {
   }
   t.end();
 });
+
+const noVeth = spawnSync('unshare', ['-n', 'ip', 'link', 'add', 'type', 'veth']).status !== 0 && 'no veth devices here';
+
+t.test('network devices of the host become the container’s, with their addresses', { skip: skip || noVeth }, (t) => {
+  const bench = new RuntimeBench();
+  t.teardown(() => void bench.remove());
+  bench.configure(
+    bench.spec(['sh', '-c', 'ip -o link; ip -o addr'], (spec) => {
+      spec.linux.netDevices = { gantry0: { name: 'eth0' }, gantry1: {} };
+    }),
+  );
+  const make = [
+    'ip link add gantry0 type veth peer name gantry1',
+    'ip addr add 10.9.8.7/24 brd 10.9.8.255 dev gantry0',
+    'ip -6 addr add fd00::7/64 dev gantry0',
+    'ip link set gantry0 up',
+    '"$@"',
+    'echo "status $?"',
+    'ip -o link',
+  ].join('; ');
+  const call = () => bench.callThroughShell(`unshare -n sh -c '${make}' sh "$@"`, 'gantry', ['run', 'net']);
+  const { stdout, stderr } = call();
+  const [inside = '', outside = ''] = stdout.split('status 0\n');
+  t.match(inside, /: eth0@gantry1: <[^>]*UP[,>]/, stderr);
+  t.match(inside, /: gantry1@eth0: <[^>]*UP[,>]/);
+  t.match(inside, /eth0 +inet 10\.9\.8\.7\/24 brd 10\.9\.8\.255/);
+  t.match(inside, /eth0 +inet6 fd00::7\/64/);
+  t.notMatch(outside, /gantry/, 'virtual devices end with their namespace');
+  bench.configure(bench.spec(['true'], (spec) => (spec.linux.netDevices = { none0: {} })));
+  t.match(call().stdout, /^status 1\n/);
+  bench.configure(
+    bench.spec(['true'], (spec) => {
+      spec.linux.netDevices = { gantry0: {} };
+      spec.linux.namespaces = spec.linux.namespaces?.filter(({ type }) => type !== 'network') ?? [];
+    }),
+  );
+  t.match(bench.call('gantry', ['run', 'net']), { code: 1, stderr: /without a NET namespace/ });
+  t.end();
+});

@@ -34,6 +34,9 @@ const c = declare('glibc', {
 
 const AF_UNIX = 1;
 const AF_INET = 2;
+const AF_NETLINK = 16;
+const NETLINK_ROUTE = 0;
+const SOCK_RAW = 3;
 const SOCK_CLOEXEC = 0o2000000;
 const EFD_CLOEXEC = 0o2000000;
 const EFD_NONBLOCK = 0o4000;
@@ -59,6 +62,7 @@ type Calls = Pick<
   | 'socketpair'
   | 'connectUnix'
   | 'listenUnix'
+  | 'routeSocket'
   | 'accept'
   | 'poll'
   | 'eventfd'
@@ -114,6 +118,8 @@ export const channelCalls: Calls = {
       throw err;
     }
   },
+
+  routeSocket: () => check(c.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE), 'socket', 'netlink'),
 
   accept(fd) {
     let result: number;

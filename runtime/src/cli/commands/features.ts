@@ -53,7 +53,7 @@ function document(): object {
       intelRdt: { enabled: true, schemata: true, monitoring: true },
       memoryPolicy: { modes: memoryPolicyModes, flags: memoryPolicyFlags },
       mountExtensions: { idmap: { enabled: true } },
-      netDevices: { enabled: false },
+      netDevices: { enabled: true },
     },
     annotations: {
       'org.opencontainers.runc.checkpoint.enabled': 'false',
