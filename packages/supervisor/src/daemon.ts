@@ -57,6 +57,8 @@ import { transferService } from './services/transfer.ts';
 import { versionService } from './services/version.ts';
 import { sealedNode } from './shims/sealed-node.ts';
 import { ForkOrSpawnNursery } from './shims/nursery-with-fallback.ts';
+import { ForeignShims } from './shims/foreign/foreign-shims.ts';
+import { gantrydEntry } from './shims/shim-program.ts';
 import { SpareLauncher } from './shims/spare-launcher.ts';
 import { Streams } from './streams/streams.ts';
 import { Bundles } from './tasks/bundle.ts';
@@ -249,12 +251,13 @@ async function openRooms(config: Config, events: EventExchange, log: Log, teardo
 
 /** The tasks, none looked for yet, with what starts shims and hears from them. */
 async function openTasks(
-  { address, spareShims, state }: Config,
+  { address, runtimes, spareShims, state }: Config,
   events: EventExchange,
   log: Log,
   teardowns: Teardown[],
 ): Promise<{ manager: TaskManager; launcher: SpareLauncher }> {
   const timeouts = defaultTimeouts;
+  const eventsPath = `${address}.ttrpc`;
   keepDescriptorsFromChildren();
   const node = await sealedNode(state, log);
   teardowns.push(node.close);
@@ -273,7 +276,7 @@ async function openTasks(
     nursery,
     spares: spareShims,
     socketDir: bundles.spareDir,
-    eventsPath: `${address}.ttrpc`,
+    eventsPath,
     node: node.path,
     timeouts,
     log,
@@ -281,7 +284,8 @@ async function openTasks(
   teardowns.push(() => launcher.close());
   const records = new TaskRecords(state);
   records.prepare();
-  const manager = new TaskManager({ records, bundles, launcher, events, timeouts, log });
+  const foreign = new ForeignShims({ address, eventsPath, publishBinary: gantrydEntry(), timeouts, log });
+  const manager = new TaskManager({ records, bundles, launcher, foreign, runtimes, events, timeouts, log });
   teardowns.push(() => manager.close());
   const receiver = eventReceiver(
     events,

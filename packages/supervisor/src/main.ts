@@ -3,6 +3,7 @@
  *
  *   gantryd [--address SOCK] [--root DIR] [--state DIR] [--config FILE] [--log-level LEVEL]
  *   gantryd config default | dump
+ *   gantryd publish --topic TOPIC --namespace NS
  *
  * SIGTERM and SIGINT end it and leave every container running; SIGHUP reads the log level again.
  */
@@ -16,7 +17,7 @@ import { openLog } from './log.ts';
 
 const defaultConfigFile = '/etc/gantry/config.toml';
 
-const usage = `usage: gantryd [flags] [config default|dump]
+const usage = `usage: gantryd [flags] [config default|dump] [publish --topic TOPIC --namespace NS]
 
   -a, --address PATH    socket of the API (${defaultConfig.address}, or GANTRY_ADDRESS)
       --root DIR        metadata, blobs, snapshots (${defaultConfig.root})
@@ -32,6 +33,8 @@ const flags = {
   state: { type: 'string' },
   config: { type: 'string', short: 'c' },
   'log-level': { type: 'string', short: 'l' },
+  topic: { type: 'string' },
+  namespace: { type: 'string' },
   help: { type: 'boolean', short: 'h' },
 } as const;
 
@@ -64,6 +67,10 @@ async function main(argv: readonly string[]): Promise<void> {
   const { config, warnings } = await readConfig();
   if (word === 'config' && what === 'dump' && rest.length === 0) {
     process.stdout.write(formatConfig(config));
+    return;
+  }
+  if (word === 'publish' && what === undefined) {
+    await (await import('./publish.ts')).publish(config.address, values.topic, values.namespace);
     return;
   }
   if (word !== undefined) throw invalidArgument(`unexpected argument ${JSON.stringify(positionals.join(' '))}`);

@@ -24,6 +24,8 @@ export interface Config {
   readonly socketGid: number | undefined;
   /** How many shims are kept ready for the next containers. */
   readonly spareShims: number;
+  /** Runtime names that start another shim than theirs: a program's path, its name, or a runtime name. */
+  readonly runtimes: ReadonlyMap<string, string>;
   /** Where `hosts.toml` files of registries are looked for. */
   readonly registryDirectories: readonly string[];
 }
@@ -35,6 +37,7 @@ export const defaultConfig: Config = {
   logLevel: 'info',
   socketGid: undefined,
   spareShims: 2,
+  runtimes: new Map(),
   registryDirectories: ['/etc/gantry/certs.d', '/etc/containerd/certs.d'],
 };
 
@@ -71,6 +74,7 @@ export function parseConfig(text: string, source: string): LoadedConfig {
     address: reader.text('grpc.address') ?? defaultConfig.address,
     socketGid: reader.integer('grpc.gid') ?? defaultConfig.socketGid,
     spareShims: parseSpares(reader.integer('shim.spares') ?? defaultConfig.spareShims, `${source}: shim.spares`),
+    runtimes: reader.texts('runtimes'),
     registryDirectories: reader.text('registry.config_path')?.split(':') ?? defaultConfig.registryDirectories,
     logLevel: parseLogLevel(reader.text('debug.level') ?? defaultConfig.logLevel, `${source}: debug.level`),
   };
@@ -112,6 +116,12 @@ export function formatConfig(config: Config): string {
     '# How many shims are kept ready for the next containers; each holds about two megabytes. 0: made when needed.',
     `spares = ${config.spareShims}`,
     '',
+    '[runtimes]',
+    '# Runtime names and the shims they start: the path or name of a program, or another runtime name. io.containerd.gantry.v1',
+    "# and io.containerd.runc.v2 start gantry's own; any other name X.NAME.VERSION starts containerd-shim-NAME-VERSION.",
+    '# "io.containerd.runc.v2" = "/usr/bin/containerd-shim-runc-v2"',
+    ...[...config.runtimes].map(([name, shim]) => `${JSON.stringify(name)} = ${JSON.stringify(shim)}`),
+    '',
     '[registry]',
     '# Directories with a directory a registry (HOST_PORT_, HOST:PORT, _default) that has a hosts.toml or certificates.',
     `config_path = ${JSON.stringify(config.registryDirectories.join(':'))}`,
@@ -121,6 +131,10 @@ export function formatConfig(config: Config): string {
     `level = ${JSON.stringify(config.logLevel)}`,
     '',
   ].join('\n');
+}
+
+function isTable(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date);
 }
 
 /** Reads dotted keys out of a parsed table and remembers which were asked for. */
@@ -140,6 +154,19 @@ class TableReader {
     throw invalidArgument(`${this.#source}: ${key}: must be text`);
   }
 
+  /** A table of texts, under names of any kind. */
+  texts(key: string): ReadonlyMap<string, string> {
+    const table = this.#get(key) ?? {};
+    if (!isTable(table)) throw invalidArgument(`${this.#source}: ${key}: must be a table`);
+    return new Map(
+      Object.entries(table).map(([name, value]) => {
+        this.#known.add(`${key}.${name}`);
+        if (typeof value === 'string') return [name, value];
+        throw invalidArgument(`${this.#source}: ${key}.${JSON.stringify(name)}: must be text`);
+      }),
+    );
+  }
+
   integer(key: string): number | undefined {
     const value = this.#get(key);
     if (value === undefined) return undefined;
@@ -150,8 +177,7 @@ class TableReader {
   unknownKeys(table = this.#table, prefix = ''): string[] {
     return Object.entries(table).flatMap(([name, value]) => {
       const key = `${prefix}${name}`;
-      const isTable = typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date);
-      if (isTable) return this.unknownKeys(value as Record<string, unknown>, `${key}.`);
+      if (isTable(value)) return this.unknownKeys(value, `${key}.`);
       return this.#known.has(key) ? [] : [key];
     });
   }

@@ -1,6 +1,7 @@
 /** The supervisor's line to one shim: task calls down, and the news that the shim is gone. */
-import { gantryShim, taskV3 } from '@gantry/api';
+import { gantryShim, taskV2, taskV3 } from '@gantry/api';
 import type { MethodName, PartialMessage, RequestOf, ResponseOf } from '@gantry/api';
+import { isCode } from '@gantry/errors';
 import { TtrpcClient } from '@gantry/ttrpc';
 
 type Task = typeof taskV3.TaskService;
@@ -10,16 +11,37 @@ export interface ShimCallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** What somebody else's shim said it speaks. */
+export interface SpokenApi {
+  /** Of the task API: 2 or 3. */
+  readonly version: number;
+}
+
+/** Version 2 of the task service has other names and the same shapes. */
+const taskServiceV2 = taskV2.TaskService as unknown as Task;
+
 export class ShimConnection {
   readonly #client: TtrpcClient;
+  #service: Task;
+  /** A shim that is not ours may announce version 3 and not have it. */
+  readonly #isForeign: boolean;
 
-  private constructor(client: TtrpcClient) {
+  private constructor(client: TtrpcClient, foreign: SpokenApi | undefined) {
     this.#client = client;
+    this.#service = foreign?.version === 2 ? taskServiceV2 : taskV3.TaskService;
+    this.#isForeign = foreign !== undefined;
   }
 
-  /** Rejects with unavailable when nobody listens, with deadline exceeded when nobody answers. */
-  static async connect(address: string, timeoutMs: number): Promise<ShimConnection> {
-    return new ShimConnection(await TtrpcClient.connect(address, { timeoutMs }));
+  /**
+   * `foreign` is what a shim that is not ours speaks. Rejects with unavailable when nobody listens, with deadline exceeded
+   * when nobody answers.
+   */
+  static async connect(address: string, timeoutMs: number, foreign?: SpokenApi): Promise<ShimConnection> {
+    return new ShimConnection(await TtrpcClient.connect(address, { timeoutMs }), foreign);
+  }
+
+  get isForeign(): boolean {
+    return this.#isForeign;
   }
 
   get closed(): boolean {
@@ -31,7 +53,23 @@ export class ShimConnection {
     request: PartialMessage<RequestOf<Task, K>>,
     options: ShimCallOptions = {},
   ): Promise<ResponseOf<Task, K>> {
-    return this.#client.call(taskV3.TaskService, method, request, options);
+    if (!this.#isForeign) return this.#client.call(taskV3.TaskService, method, request, options);
+    return this.#callForeign(method, request, options);
+  }
+
+  async #callForeign<K extends MethodName<Task>>(
+    method: K,
+    request: PartialMessage<RequestOf<Task, K>>,
+    options: ShimCallOptions,
+  ): Promise<ResponseOf<Task, K>> {
+    try {
+      return await this.#client.call(this.#service, method, request, options);
+    } catch (err) {
+      if (this.#service === taskServiceV2 || !isCode(err, 'not implemented')) throw err;
+      const answer = await this.#client.call(taskServiceV2, method, request, options);
+      this.#service = taskServiceV2;
+      return answer;
+    }
   }
 
   /** Makes several calls whose requests leave in one write: the shim wakes up once. */

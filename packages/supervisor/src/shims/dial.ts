@@ -1,7 +1,7 @@
 /** Dialling a shim that was launched earlier: does it answer, and does it have its task? */
 import { timestampToNs } from '@gantry/api';
 import { codeOf } from '@gantry/errors';
-import { ShimConnection } from './connection.ts';
+import type { ShimConnection } from './connection.ts';
 
 /** What is known of init without asking: as the shim's last answer or event said. */
 export interface InitStatus {
@@ -21,11 +21,11 @@ export interface Dialled {
   readonly init: InitStatus | undefined;
 }
 
-/** Never rejects. Connect also makes the shim send the events it has kept. Each step takes at most `timeoutMs`. */
-export async function dial(socketPath: string, id: string, timeoutMs: number): Promise<Dialled> {
+/** Never rejects. Connect also makes a shim of ours send the events it has kept. Each step takes at most `timeoutMs`. */
+export async function dial(connect: () => Promise<ShimConnection>, id: string, timeoutMs: number): Promise<Dialled> {
   let connection: ShimConnection;
   try {
-    connection = await ShimConnection.connect(socketPath, timeoutMs);
+    connection = await connect();
   } catch {
     return { answer: 'none', connection: undefined, init: undefined };
   }

@@ -23,9 +23,9 @@ export interface BundleContents {
   readonly optionsJson: string;
 }
 
-/** A shim that was told which container it is for. */
-export interface LaunchedShim {
-  readonly process: ProcessIdentity;
+/** A shim that was told which container it is for. One that is not ours need not say which process it is. */
+export interface LaunchedShim<Process extends ProcessIdentity | undefined = ProcessIdentity> {
+  readonly process: Process;
   /** Connected; the caller's. What is called goes out behind the shim's instructions, so nothing need be awaited. */
   readonly connection: ShimConnection;
   /** Settles when the shim has taken the bundle over; a rejection says why it could not. */

@@ -17,6 +17,12 @@ export function zygoteEntry(): string {
   return inShimPackage('bin/gantry-zygote.js');
 }
 
+/** The program gantryd itself. */
+export function gantrydEntry(): string {
+  const manifest = createRequire(import.meta.url).resolve('@gantry/supervisor/package.json');
+  return path.join(path.dirname(manifest), 'bin/gantryd.js');
+}
+
 /**
  * A process that forks may have no helper threads in play: V8 keeps its work to itself, and Node's pool, which V8 would
  * hand part of a collection to, is empty. A child would wait for threads that it does not have.

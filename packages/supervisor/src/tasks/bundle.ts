@@ -10,6 +10,7 @@ import { checkIdentifier } from '@gantry/api';
 import { alreadyExists, wrap } from '@gantry/errors';
 import { isErrno } from '@gantry/libc';
 import { ownDirectory } from '../own-directory.ts';
+import { foreignBinary, removeRootfs } from '../shims/foreign/foreign-bundle.ts';
 import { formatIdentity, parseIdentity } from '../shims/process-identity.ts';
 import type { ProcessIdentity } from '../shims/process-identity.ts';
 
@@ -65,18 +66,37 @@ export class Bundles {
   }
 
   /**
-   * Makes the bundle, and notes in it which process its shim is: a bare pid never has to be trusted. Throws already exists
-   * when there is one. On the event loop: three calls on a file system in memory.
+   * Makes the bundle, and notes in it which process its shim is, when there is one yet: a bare pid never has to be trusted.
+   * Throws already exists when there is one. On the event loop: three calls on a file system in memory.
    */
-  create(name: TaskName, shim: ProcessIdentity): void {
+  create(name: TaskName, shim: ProcessIdentity | undefined): void {
     const bundle = this.pathOf(name);
     try {
       makeDirectory(bundle);
-      writeFileSync(path.join(bundle, 'shim.pid'), formatIdentity(shim), { mode: 0o600, flag: 'wx' });
+      if (shim !== undefined) this.#noteShim(bundle, shim);
     } catch (err) {
       if (isErrno(err, 'EEXIST')) throw alreadyExists(`bundle of task ${name.id}`);
       throw wrap(err, `making the bundle of ${name.id}`);
     }
+  }
+
+  /** Notes which process the shim is of a bundle that was made without, and which its init, for shims that do not. */
+  async noteForeign(name: TaskName, shim: ProcessIdentity | undefined, initPid: number): Promise<void> {
+    const bundle = this.pathOf(name);
+    if (shim !== undefined) this.#noteShim(bundle, shim);
+    const options = { mode: 0o600, flag: 'wx' };
+    await writeFile(path.join(bundle, 'init.pid'), `${initPid}`, options).catch((err: unknown) => {
+      if (!isErrno(err, 'EEXIST')) throw err;
+    });
+  }
+
+  #noteShim(bundle: string, shim: ProcessIdentity): void {
+    writeFileSync(path.join(bundle, 'shim.pid'), formatIdentity(shim), { mode: 0o600, flag: 'wx' });
+  }
+
+  /** The program of the task's shim; undefined when the shim is ours, or there is no bundle. On the event loop. */
+  foreignBinary(name: TaskName): string | undefined {
+    return foreignBinary(this.pathOf(name));
   }
 
   /** Which process the shim is; undefined when there is no bundle. On the event loop, like `create`. */
@@ -121,8 +141,9 @@ export class Bundles {
     return statSync(this.pathOf(name), { throwIfNoEntry: false })?.isDirectory() === true;
   }
 
-  /** Removes the bundle and the socket. Nothing is mounted in it. Idempotent. */
+  /** Removes the bundle and the socket, and what a shim that is not ours has mounted in it. Idempotent. */
   async remove(name: TaskName): Promise<void> {
+    await removeRootfs(this.pathOf(name));
     await rm(this.pathOf(name), { recursive: true, force: true });
     await unlink(this.socketOf(name)).catch(ignoreMissing);
     await rmdir(path.dirname(this.pathOf(name))).catch(() => undefined); // another task's bundle is there

@@ -12,7 +12,8 @@ import { isCode, messageOf, wrap } from '@gantry/errors';
 import { failpoint } from '../failpoints.ts';
 import type { LaunchedShim } from '../shims/launcher.ts';
 import type { ProcessIdentity } from '../shims/process-identity.ts';
-import { checkRuntimeName, checkRuntimeOptions, optionsAsJson } from '../shims/runtime-name.ts';
+import type { Runtime } from '../shims/runtime-name.ts';
+import { optionsAsJson, resolveRuntime } from '../shims/runtime-name.ts';
 import type { TaskName } from './bundle.ts';
 import type { TaskManager } from './manager.ts';
 import type { Task } from './task.ts';
@@ -42,22 +43,22 @@ export function fingerprint(request: CreateTask): string {
 
 /** Resolves to the pid of init. Throws with nothing left behind. */
 export async function createTask(manager: TaskManager, request: CreateTask): Promise<number> {
-  checkRuntimeName(request.runtime);
-  checkRuntimeOptions(request.options);
-  const { log, records } = manager.components;
+  const { bundles, log, records, runtimes } = manager.components;
+  const found = resolveRuntime(request.runtime, runtimes);
   const { namespace, id, runtime, stdin, stdout, stderr, terminal } = request;
   const record = { runtime, createdAtNs: nowNs(), stdin, stdout, stderr, terminal, exit: undefined };
-  const task = manager.add(request, record);
+  const task = manager.add(request, record, found.kind === 'foreign');
   const steps: Steps = { shim: undefined };
   try {
     records.create(request, record);
     await failpoint('task.create.after-intent');
-    const { shim, pid } = await launchAndCreate(manager, request, steps);
+    const { shim, pid } = await launchAndCreate(manager, request, found, steps);
+    if (found.kind === 'foreign') await bundles.noteForeign(request, shim.process, pid);
     await failpoint('task.create.after-create');
     task.process = shim.process;
     const init = { pid, status: v1Types.Status.CREATED, exitStatus: 0, exitedAtNs: undefined };
     manager.attach(task, shim.connection, init);
-    log.info({ ns: namespace, container: id, shim_pid: shim.process.pid, pid }, 'task created');
+    log.info({ ns: namespace, container: id, shim_pid: shim.process?.pid, pid }, 'task created');
     return pid;
   } catch (err) {
     steps.shim?.connection.close();
@@ -66,19 +67,22 @@ export async function createTask(manager: TaskManager, request: CreateTask): Pro
   }
 }
 
+type AnyShim = LaunchedShim<ProcessIdentity | undefined>;
+
 /** What there is to take back. */
 interface Steps {
-  shim: LaunchedShim | undefined;
+  shim: AnyShim | undefined;
 }
 
 /** A spare that dies as it is handed over is made up for by another, once. */
 async function launchAndCreate(
   manager: TaskManager,
   request: CreateTask,
+  runtime: Runtime,
   steps: Steps,
-): Promise<{ readonly shim: LaunchedShim; readonly pid: number }> {
+): Promise<{ readonly shim: AnyShim; readonly pid: number }> {
   for (let attempt = 1; ; attempt += 1) {
-    const shim = await launch(manager, request);
+    const shim = await (runtime.kind === 'own' ? launch(manager, request) : launchForeign(manager, request, runtime));
     steps.shim = shim;
     try {
       await failpoint('task.create.after-launch');
@@ -99,8 +103,24 @@ function launch(manager: TaskManager, request: CreateTask): Promise<LaunchedShim
   });
 }
 
+/** A shim that is not ours has no process yet when its bundle is made. */
+async function launchForeign(
+  manager: TaskManager,
+  request: CreateTask,
+  { binary }: Extract<Runtime, { kind: 'foreign' }>,
+): Promise<AnyShim> {
+  await makeBundle(manager, request, undefined);
+  await failpoint('task.create.after-bundle');
+  const { config, options } = request;
+  try {
+    return await manager.components.foreign.launch(manager.shimRequest(request), { binary, config, options });
+  } catch (err) {
+    throw wrap(err, 'failed to start shim');
+  }
+}
+
 /** Whether the line broke before the shim said that it has taken the bundle over. */
-async function wasLost({ adopted }: LaunchedShim): Promise<boolean> {
+async function wasLost({ adopted }: AnyShim): Promise<boolean> {
   return await adopted.then(
     () => false,
     (err: unknown) => isCode(err, 'unavailable'),
@@ -108,7 +128,7 @@ async function wasLost({ adopted }: LaunchedShim): Promise<boolean> {
 }
 
 /** What an earlier failure could not remove is nobody's by now, and goes. */
-async function makeBundle(manager: TaskManager, name: TaskName, shim: ProcessIdentity): Promise<void> {
+async function makeBundle(manager: TaskManager, name: TaskName, shim: ProcessIdentity | undefined): Promise<void> {
   const { bundles } = manager.components;
   try {
     bundles.create(name, shim);
@@ -120,7 +140,7 @@ async function makeBundle(manager: TaskManager, name: TaskName, shim: ProcessIde
 }
 
 /** Resolves to the pid of init. */
-async function createInShim(manager: TaskManager, request: CreateTask, shim: LaunchedShim): Promise<number> {
+async function createInShim(manager: TaskManager, request: CreateTask, shim: AnyShim): Promise<number> {
   const { bundles, timeouts } = manager.components;
   const wanted = shimRequest(request, bundles.pathOf(request));
   const created = shim.connection.call('create', wanted, { timeoutMs: timeouts.taskCreateMs });

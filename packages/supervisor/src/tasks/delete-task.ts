@@ -48,8 +48,9 @@ export async function retireShim(
   const shim = task.process;
   if (connection !== undefined) await shutDown(manager, task, connection, shim);
   await failpoint('task.delete.after-shutdown');
-  // A shim of ours has removed its bundle as its last act.
-  if (bundles.exists(task)) await manager.discard(task, shim);
+  // A shim of ours has removed its bundle as its last act; another has unmounted the rootfs and left the rest to us.
+  if (task.isForeign && connection !== undefined) await bundles.remove(task);
+  else if (bundles.exists(task)) await manager.discard(task, shim);
   await failpoint('task.delete.after-bundle');
 }
 
@@ -86,6 +87,10 @@ async function shutDown(
   } catch (err) {
     // The shim may be gone before its answer is.
     if (!shim.closed) log.warn({ ...fields, err: messageOf(err) }, 'shim shutdown');
+  }
+  if (process !== undefined && manager.isShared(task, process)) {
+    shim.close(); // it has other containers
+    return;
   }
   await within(closed, timeouts.shimShutdownMs);
   shim.close();

@@ -8,9 +8,10 @@ import { events, nowNs, timestampFromNs, timestampToNs, unpackAny, v1Types } fro
 import { alreadyExists, messageOf, notFound } from '@gantry/errors';
 import type { Envelope, Publisher } from '../events/exchange.ts';
 import { failpoint } from '../failpoints.ts';
-import type { ShimConnection } from '../shims/connection.ts';
+import { ShimConnection } from '../shims/connection.ts';
 import { dial } from '../shims/dial.ts';
-import type { InitStatus } from '../shims/dial.ts';
+import type { Dialled, InitStatus } from '../shims/dial.ts';
+import type { ForeignShims } from '../shims/foreign/foreign-shims.ts';
 import type { ShimLauncher, ShimRequest } from '../shims/launcher.ts';
 import { isAlive, killProcess, processGone } from '../shims/process-identity.ts';
 import type { ProcessIdentity } from '../shims/process-identity.ts';
@@ -34,6 +35,9 @@ export interface TaskManagerComponents {
   readonly records: TaskRecords;
   readonly bundles: Bundles;
   readonly launcher: ShimLauncher;
+  readonly foreign: ForeignShims;
+  /** Runtime names that the configuration gives a shim. */
+  readonly runtimes: ReadonlyMap<string, string>;
   readonly events: Publisher;
   readonly timeouts: Timeouts;
   readonly log: TaskLog;
@@ -110,8 +114,8 @@ export class TaskManager {
   }
 
   /** Takes a task into the list; the caller brings it into a state. */
-  add(name: TaskName, record: TaskRecord): Task {
-    const task = new Task(name.namespace, name.id, record);
+  add(name: TaskName, record: TaskRecord, isForeign = false): Task {
+    const task = new Task(name, record, isForeign);
     this.#tasks.set(keyOf(name.namespace, name.id), task);
     return task;
   }
@@ -209,7 +213,9 @@ export class TaskManager {
 
   /** Ends what a dead shim left, and says how the container ended. Throws when something does not end. */
   async cleanUp(name: TaskName): Promise<TaskExit> {
-    const { pid, exitStatus, exitedAtNs } = await this.components.launcher.cleanUp(this.shimRequest(name));
+    const { bundles, foreign, launcher } = this.components;
+    const cleaner = bundles.foreignBinary(name) === undefined ? launcher : foreign;
+    const { pid, exitStatus, exitedAtNs } = await cleaner.cleanUp(this.shimRequest(name));
     return { pid, status: exitStatus, atNs: exitedAtNs };
   }
 
@@ -218,10 +224,32 @@ export class TaskManager {
    * the bundle stays then, for it is all that is known of what is left.
    */
   async discard(name: TaskName, shim: ProcessIdentity | undefined): Promise<void> {
-    const { bundles, timeouts } = this.components;
-    if (shim !== undefined && killProcess(shim)) await processGone(shim, timeouts.shimShutdownMs);
-    if (await bundles.hasLeftovers(name)) await this.cleanUp(name);
+    const { bundles, foreign, timeouts } = this.components;
+    if (bundles.foreignBinary(name) !== undefined)
+      await foreign.end(this.shimRequest(name), shim, shim !== undefined && this.isShared(name, shim));
+    else {
+      if (shim !== undefined && killProcess(shim)) await processGone(shim, timeouts.shimShutdownMs);
+      if (await bundles.hasLeftovers(name)) await this.cleanUp(name);
+    }
     await bundles.remove(name);
+  }
+
+  /** Whether another task has the same shim: one that is not ours may serve a whole pod. */
+  isShared({ namespace, id }: TaskName, shim: ProcessIdentity): boolean {
+    return this.all().some(
+      (other) => other.process?.pid === shim.pid && (other.namespace !== namespace || other.id !== id),
+    );
+  }
+
+  /** Dials the shim of a task. Never rejects. */
+  async dial(name: TaskName): Promise<Dialled> {
+    const { bundles, foreign, timeouts } = this.components;
+    const isForeign = bundles.foreignBinary(name) !== undefined;
+    const connect = (): Promise<ShimConnection> =>
+      isForeign
+        ? foreign.connect(bundles.pathOf(name))
+        : ShimConnection.connect(bundles.socketOf(name), timeouts.shimLoadMs);
+    return await dial(connect, name.id, timeouts.shimLoadMs);
   }
 
   shimRequest(name: TaskName): ShimRequest {
@@ -273,14 +301,14 @@ export class TaskManager {
   }
 
   async #recover(task: Task): Promise<void> {
-    const { bundles, log, timeouts } = this.components;
+    const { bundles, log } = this.components;
     const shim = bundles.readShim(task);
     if (this.#closed || task.state.kind !== 'unreachable') return;
     if (shim === undefined || !isAlive(shim)) {
       await this.bury(task);
       return;
     }
-    const { answer, connection, init } = await dial(bundles.socketOf(task), task.id, timeouts.shimLoadMs);
+    const { answer, connection, init } = await this.dial(task);
     if (connection !== undefined && init !== undefined) {
       this.attach(task, connection, init);
       log.info({ ns: task.namespace, container: task.id, shim_pid: shim.pid }, 'shim answers again');

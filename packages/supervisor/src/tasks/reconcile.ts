@@ -3,7 +3,6 @@
  * concurrently, each with its own deadline, so that a wedged one holds up nobody.
  */
 import { messageOf } from '@gantry/errors';
-import { dial } from '../shims/dial.ts';
 import { isAlive, killProcess } from '../shims/process-identity.ts';
 import type { ProcessIdentity } from '../shims/process-identity.ts';
 import type { TaskName } from './bundle.ts';
@@ -38,7 +37,7 @@ export async function findTasks(manager: TaskManager): Promise<Findings> {
   const found = new Map<string, Candidate>();
   const keyOf = ({ namespace, id }: TaskName): string => `${namespace}/${id}`;
   for (const { namespace, id, record } of records.list()) {
-    const task = manager.add({ namespace, id }, record);
+    const task = manager.add({ namespace, id }, record, bundles.foreignBinary({ namespace, id }) !== undefined);
     task.state = record.exit === undefined ? { kind: 'unreachable' } : { kind: 'ended', exit: record.exit };
     found.set(keyOf(task), { namespace, id, task, shim: undefined });
   }
@@ -68,7 +67,7 @@ export async function reconcileTasks(manager: TaskManager, { candidates, sockets
 }
 
 async function settle(manager: TaskManager, candidate: Candidate): Promise<void> {
-  const { bundles, log, timeouts } = manager.components;
+  const { bundles, log } = manager.components;
   const { namespace, id, task } = candidate;
   // The API is served meanwhile: a task that was deleted, or made anew under this name, is not what was found.
   if (manager.find(candidate) !== task) {
@@ -79,8 +78,7 @@ async function settle(manager: TaskManager, candidate: Candidate): Promise<void>
   if (task !== undefined) task.process = shim;
   const record = task?.record;
   const alive = shim !== undefined && isAlive(shim);
-  const dialled =
-    alive && record?.exit === undefined ? await dial(bundles.socketOf(candidate), id, timeouts.shimLoadMs) : undefined;
+  const dialled = alive && record?.exit === undefined ? await manager.dial(candidate) : undefined;
   const seen: Observation = {
     record: record === undefined ? 'none' : record.exit === undefined ? 'live' : 'ended',
     bundle: shim !== undefined || bundles.exists(candidate),

@@ -14,6 +14,7 @@ import { deadlineExceeded, notFound, unavailable } from '@gantry/errors';
 import type { ShimConnection } from '../shims/connection.ts';
 import type { InitStatus } from '../shims/dial.ts';
 import type { ProcessIdentity } from '../shims/process-identity.ts';
+import type { TaskName } from './bundle.ts';
 import type { TaskExit, TaskRecord } from './record.ts';
 
 export type TaskState =
@@ -26,6 +27,8 @@ export type TaskState =
 export class Task {
   readonly namespace: string;
   readonly id: string;
+  /** Its shim is not ours: what it is told of init may be lost on the way, so that it is always asked. */
+  readonly isForeign: boolean;
   record: TaskRecord;
   /** Its shim, once it is known. */
   process: ProcessIdentity | undefined;
@@ -35,9 +38,10 @@ export class Task {
   #init: InitStatus | undefined;
   readonly #watchers = new Set<() => void>();
 
-  constructor(namespace: string, id: string, record: TaskRecord) {
+  constructor({ namespace, id }: TaskName, record: TaskRecord, isForeign: boolean) {
     this.namespace = namespace;
     this.id = id;
+    this.isForeign = isForeign;
     this.record = record;
   }
 
@@ -56,6 +60,7 @@ export class Task {
   }
 
   set init(init: InitStatus | undefined) {
+    if (this.isForeign) return;
     const ended = this.#init?.status === v1Types.Status.STOPPED;
     if (ended && (init === undefined || init.pid === this.#init?.pid)) return;
     this.#init = init;

@@ -1,0 +1,77 @@
+/**
+ * What a bundle has when its shim is not ours, by containerd's names:
+ *
+ *   shim-binary-path   the shim's program; that it is there says that the shim is not ours
+ *   config.json        as the client wrote it
+ *   rootfs/            where the shim mounts the root file system, on the host
+ *   work/              the shim's own
+ *   log                what the shim says
+ *   bootstrap.json     where it listens
+ *   shim.pid           which process it is, if it says so
+ */
+import { mkdir, open, readFile, rename, rmdir, writeFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { wrap } from '@gantry/errors';
+import { isErrno, linux, MNT_DETACH, UMOUNT_NOFOLLOW } from '@gantry/libc';
+import { parseBootstrap } from './bootstrap.ts';
+import type { Bootstrap } from './bootstrap.ts';
+
+const binaryFile = 'shim-binary-path';
+
+/** The program of the bundle's shim; undefined when the shim is ours, or there is no bundle. On the event loop. */
+export function foreignBinary(bundle: string): string | undefined {
+  try {
+    const text = readFileSync(path.join(bundle, binaryFile), 'utf8');
+    return text.startsWith('/') ? text : undefined;
+  } catch (err) {
+    if (isErrno(err, 'ENOENT', 'ENOTDIR')) return undefined;
+    throw err;
+  }
+}
+
+/** Fills a bundle that was just made; `shim-binary-path` first, so that whoever finds it half-made knows what it is. */
+export async function fillBundle(bundle: string, binary: string, config: Uint8Array): Promise<void> {
+  await writeFile(path.join(bundle, binaryFile), binary, { mode: 0o600 });
+  await writeFile(path.join(bundle, 'config.json'), config, { mode: 0o600 });
+  await mkdir(path.join(bundle, 'rootfs'), { mode: 0o711 });
+  await mkdir(path.join(bundle, 'work'), { mode: 0o711 });
+  await (await open(path.join(bundle, 'log'), 'a', 0o600)).close();
+}
+
+export async function writeBootstrap(bundle: string, bootstrap: Bootstrap): Promise<void> {
+  const file = path.join(bundle, 'bootstrap.json');
+  await writeFile(`${file}.new`, JSON.stringify(bootstrap), { mode: 0o600 });
+  await rename(`${file}.new`, file);
+}
+
+/**
+ * Where the bundle's shim listens; undefined when nobody knows. A shim of the older kind has noted it itself, in
+ * `address`, which is there before we have heard of it.
+ */
+export async function readBootstrap(bundle: string): Promise<Bootstrap | undefined> {
+  for (const file of ['bootstrap.json', 'address']) {
+    try {
+      return parseBootstrap(await readFile(path.join(bundle, file)));
+    } catch {
+      // Not there, or only half there.
+    }
+  }
+  return undefined;
+}
+
+/** Unmounts what is on the bundle's `rootfs` and removes the directory, never what is in it. Idempotent. */
+export async function removeRootfs(bundle: string): Promise<void> {
+  const rootfs = path.join(bundle, 'rootfs');
+  for (;;) {
+    try {
+      linux.umount2(rootfs, MNT_DETACH | UMOUNT_NOFOLLOW);
+    } catch (err) {
+      if (isErrno(err, 'EINVAL', 'ENOENT', 'ENOTDIR')) break;
+      throw wrap(err, 'unmounting the rootfs');
+    }
+  }
+  await rmdir(rootfs).catch((err: unknown) => {
+    if (!isErrno(err, 'ENOENT', 'ENOTDIR')) throw err;
+  });
+}
