@@ -77,6 +77,15 @@ export function hostState(): HostState {
   return { entries: sharedDirectories.flatMap((dir) => list(dir).map((name) => path.join(dir, name))) };
 }
 
+/** Whether a living process has something below the directory open: what goes on beside a run is not its leak. */
+function isInUse(dir: string): boolean {
+  return list('/proc').some(
+    (pid) =>
+      /^\d+$/.test(pid) &&
+      list(`/proc/${pid}/fd`).some((fd) => readLink(`/proc/${pid}/fd/${fd}`).startsWith(`${dir}/`)),
+  );
+}
+
 /** Everything with a marker that is still there, one line each; empty when nothing leaked. */
 export function leaks(before: HostState, markers: readonly string[]): string[] {
   const fresh = hostState().entries.filter((entry) => !before.entries.includes(entry));
@@ -84,6 +93,7 @@ export function leaks(before: HostState, markers: readonly string[]): string[] {
     ...processesWith(markers),
     ...mountsWith(markers),
     ...cgroupsWith(markers),
-    ...fresh.map((entry) => `left over ${entry}`),
+    // A process of ours that kept it would be in the first list.
+    ...fresh.filter((entry) => !isInUse(entry)).map((entry) => `left over ${entry}`),
   ];
 }
