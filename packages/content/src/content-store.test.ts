@@ -371,3 +371,43 @@ t.test('the ingest directory looks as the tools of the field expect', async (t) 
   t.match(readFileSync(path.join(dir, 'startedat'), 'utf8'), /^\d{4}-\d\d-\d\dT/);
   await writer.close();
 });
+
+t.test('lent pieces are the blob, and a buffer is used again only once it was released', async (t) => {
+  const { content } = await place();
+  const bytes = randomBytes(5 * 1024 * 1024 + 17);
+  const writer = await content.openWriter('ns', { ref: 'r' });
+  await writer.write(bytes);
+  const { digest } = await writer.commit();
+  const held: { bytes: Buffer; release: () => void }[] = [];
+  for await (const piece of content.readLent('ns', digest)) held.push(piece);
+  t.ok(Buffer.concat(held.map((piece) => piece.bytes)).equals(bytes), 'none was overwritten while it was lent');
+  for (const piece of held) piece.release();
+  const again: Buffer[] = [];
+  for await (const piece of content.readLent('ns', digest, { offset: 3n })) {
+    again.push(Buffer.from(piece.bytes));
+    piece.release();
+  }
+  t.ok(Buffer.concat(again).equals(bytes.subarray(3)));
+  const small: Buffer[] = [];
+  for await (const piece of content.readLent('ns', digest, { offset: 100n, size: 10n })) small.push(piece.bytes);
+  t.ok(Buffer.concat(small).equals(bytes.subarray(100, 110)));
+});
+
+t.test('a blob that was removed is not read any more, and a reader under way reads on', async (t) => {
+  const { content, root } = await place();
+  const bytes = randomBytes(3 * 1024 * 1024);
+  const writer = await content.openWriter('ns', { ref: 'r' });
+  await writer.write(bytes);
+  const { digest } = await writer.commit();
+  const reader = content.read('ns', digest);
+  const pieces = [Buffer.from((await reader.next()).value ?? [])];
+  await content.delete('ns', digest);
+  t.equal(await code(content.read('ns', digest).next()), 'not found');
+  for await (const piece of reader) pieces.push(Buffer.from(piece));
+  t.ok(Buffer.concat(pieces).equals(bytes));
+  t.same(await content.removeUnreferencedBlobs(), [digest]);
+  t.notOk(existsSync(path.join(root, 'blobs/sha256', digest.slice(7))));
+  const second = await content.openWriter('ns', { ref: 'r', expected: digest });
+  t.equal(second.status().offset, 0n, 'and does not come back out of an open file');
+  await second.close();
+});

@@ -5,7 +5,7 @@
  * record (durable) → answer. What a crash leaves in between is a file without a record, which nobody sees and
  * `removeUnreferencedBlobs` takes away.
  */
-import { mkdir, open } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { alreadyExists, invalidArgument, notFound, outOfRange, unavailable } from '@gantry/errors';
 import { parseDigest } from '@gantry/oci';
@@ -21,17 +21,33 @@ import {
 } from '@gantry/store';
 import type { Labels, Store, Transaction } from '@gantry/store';
 import { BlobFiles } from './blob-files.ts';
-import type { ContentInfo, ContentReport, IngestStatus, ReadOptions, Writer, WriterOptions } from './content.ts';
+import { BufferPool } from './buffer-pool.ts';
+import type {
+  ContentInfo,
+  ContentReport,
+  IngestStatus,
+  LentPiece,
+  ReadOptions,
+  Writer,
+  WriterOptions,
+} from './content.ts';
 import { IngestFiles } from './ingest-files.ts';
 import { IngestWriter } from './ingest-writer.ts';
 import type { IngestOwner } from './ingest-writer.ts';
 import { ioError } from './io-error.ts';
+import { OpenBlobs, readAt } from './open-blobs.ts';
 import { reconcileContent, unreferencedBlobs, isReferenced } from './reconcile.ts';
 import { decodeInfo, decodeIngest, encodeInfo, encodeIngest } from './records.ts';
 import type { IngestRecord } from './records.ts';
 
 /** Largest piece `read` yields. */
 export const readPieceBytes = 1024 * 1024;
+
+/** Pieces up to this size come from the heap's own slabs: there is nothing to be saved. */
+const smallPieceBytes = 64 * 1024;
+
+/** Buffers for pieces that are kept while nobody reads: some readers at once get by with them. */
+const keptBuffers = 4;
 
 /** How long an ingest that no lease holds is kept. */
 export const ingestLifetimeMs = 24 * 60 * 60 * 1000;
@@ -48,6 +64,8 @@ export class ContentStore {
   readonly #store: Store;
   readonly #blobs: BlobFiles;
   readonly #ingests: IngestFiles;
+  readonly #open = new OpenBlobs();
+  readonly #buffers = new BufferPool(readPieceBytes, keptBuffers);
   /** `namespace/ref` → since when, and the writer once it is open. */
   readonly #writers = new Map<string, { readonly sinceMs: number; writer?: IngestWriter }>();
 
@@ -125,25 +143,49 @@ export class ContentStore {
 
   /** The blob's bytes in pieces of up to 1 MiB, each the caller's own. Throws not found, out of range. */
   async *read(namespace: string, digest: string, options: ReadOptions = {}): AsyncGenerator<Uint8Array> {
+    for await (const { bytes } of this.#pieces(namespace, digest, options, (length) => Buffer.allocUnsafe(length))) {
+      yield bytes;
+    }
+  }
+
+  /**
+   * As `read`, for callers that hand the bytes on at once: each piece is lent until `release` is called, which has to be
+   * before the store is closed and may be in any order. A piece that is never released is only lost to the pool.
+   */
+  async *readLent(namespace: string, digest: string, options: ReadOptions = {}): AsyncGenerator<LentPiece> {
+    const pieces = this.#pieces(namespace, digest, options, (length) =>
+      length > smallPieceBytes ? this.#buffers.take() : Buffer.allocUnsafe(length),
+    );
+    for await (const { bytes, buffer } of pieces) {
+      const isLent = buffer.length === readPieceBytes;
+      yield { bytes, release: isLent ? () => this.#buffers.give(buffer) : () => undefined };
+    }
+  }
+
+  async *#pieces(
+    namespace: string,
+    digest: string,
+    options: ReadOptions,
+    bufferFor: (length: number) => Buffer,
+  ): AsyncGenerator<{ readonly bytes: Buffer; readonly buffer: Buffer }> {
     const info = this.info(namespace, digest);
     const start = options.offset === undefined || options.offset < 0n ? 0n : options.offset;
     if (start > info.size) throw outOfRange(`content ${info.digest}: offset ${start} past the end at ${info.size}`);
     const wanted = options.size === undefined || options.size <= 0n ? info.size : options.size;
     const end = start + wanted > info.size ? info.size : start + wanted;
     const file = this.#blobs.pathOf(info.digest);
-    const handle = await open(file, 'r').catch((err: unknown) => {
-      throw ioError(err, `opening content ${info.digest}`, file);
-    });
-    try {
-      for (let position = start; position < end;) {
-        const length = Math.min(readPieceBytes, Number(end - position));
-        const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(length), 0, length, Number(position));
-        if (bytesRead === 0) throw unavailable(`content ${info.digest}: file is shorter than recorded`);
-        position += BigInt(bytesRead);
-        yield buffer.subarray(0, bytesRead);
-      }
-    } finally {
-      await handle.close();
+    for (let position = start; position < end;) {
+      const length = Math.min(readPieceBytes, Number(end - position));
+      const buffer = bufferFor(length);
+      const at = Number(position);
+      const bytesRead = await this.#open
+        .with(info.digest, file, async (fd) => readAt(fd, buffer, length, at))
+        .catch((err: unknown) => {
+          throw ioError(err, `reading content ${info.digest}`, file);
+        });
+      if (bytesRead === 0) throw unavailable(`content ${info.digest}: file is shorter than recorded`);
+      position += BigInt(bytesRead);
+      yield { bytes: buffer.subarray(0, bytesRead), buffer };
     }
   }
 
@@ -216,6 +258,7 @@ export class ContentStore {
       try {
         const gone = await this.#blobs.exclusive(digest, async () => {
           if (isReferenced(this.#store, digest)) return false;
+          this.#open.forget(digest);
           await this.#blobs.remove(digest);
           return true;
         });

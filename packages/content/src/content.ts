@@ -45,6 +45,12 @@ export interface ReadOptions {
   readonly size?: bigint;
 }
 
+/** Bytes that are lent until they are released. */
+export interface LentPiece {
+  readonly bytes: Buffer;
+  readonly release: () => void;
+}
+
 export interface WriterOptions {
   /** Names the ingest; not empty. */
   readonly ref: string;

@@ -190,10 +190,12 @@ export class IngestWriter implements Writer {
     if (handle === undefined) throw unavailable(`ref ${JSON.stringify(this.ref)} is closed`);
     for (let done = 0; done < bytes.length;) {
       const piece = bytes.subarray(done, done + pieceBytes);
-      const { bytesWritten } = await handle.write(piece, 0, piece.length, Number(this.#offset));
-      this.#hash.update(piece.subarray(0, bytesWritten));
-      this.#offset += BigInt(bytesWritten);
-      done += bytesWritten;
+      // Hashed while the thread pool writes: whoever waits for the answer waits for the longer of the two.
+      const written = writeAll(handle, piece, Number(this.#offset));
+      this.#hash.update(piece);
+      await written;
+      this.#offset += BigInt(piece.length);
+      done += piece.length;
     }
     this.#touch();
   }
@@ -248,5 +250,12 @@ export class IngestWriter implements Writer {
 
   #mustBeOpen(): void {
     if (!this.#open) throw unavailable(`writer of ref ${JSON.stringify(this.ref)} is closed`);
+  }
+}
+
+async function writeAll(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  for (let done = 0; done < bytes.length;) {
+    const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, position + done);
+    done += bytesWritten;
   }
 }

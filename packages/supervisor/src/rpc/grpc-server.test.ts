@@ -22,6 +22,7 @@ import { grpcServer, listen } from './grpc-server.ts';
 import type { GrpcServer } from './grpc-server.ts';
 import { bind } from './handlers.ts';
 import type { Binding } from './handlers.ts';
+import { LentMessage } from './lent-message.ts';
 
 type Teardown = Pick<typeof t, 'teardown'>;
 
@@ -207,4 +208,45 @@ t.test('a server that ends tells its endless calls so, and lets the others finis
   t.equal((await working).code, 0);
   await closed;
   t.equal(exchange.subscriberCount, 0);
+});
+
+t.test('lent bytes arrive as the message they stand for, and are given back once each', async (t) => {
+  let given = 0;
+  const service = bind(content.ContentService, {
+    async *read() {
+      for (let n = 0; n < 40; n++) {
+        const body = Buffer.alloc(200_000, n);
+        const head = Buffer.from([
+          (2 << 3) | 2,
+          (body.length & 0x7f) | 0x80,
+          ((body.length >> 7) & 0x7f) | 0x80,
+          body.length >> 14,
+        ]);
+        const message: unknown = new LentMessage(head, body, () => {
+          given += 1;
+          body.fill(255); // whoever still looks sees that it is too late
+        });
+        yield message as { data: Uint8Array };
+      }
+    },
+  });
+  const client = await serve(t, service);
+  const { path: where, encode, decode } = methodOf(content.ContentService, 'read');
+  const read = () =>
+    client.makeServerStreamRequest(where, encode, decode, content.ReadContentRequest.create({}), new Metadata());
+  let count = 0;
+  for await (const message of read()) {
+    const { data } = message as content.ReadContentResponse;
+    if (data.length !== 200_000 || data.some((byte) => byte !== count)) t.fail(`message ${count}`);
+    count += 1;
+  }
+  t.equal(count, 40);
+  t.equal(given, 40);
+  const half = read();
+  half.on('error', () => undefined);
+  await new Promise((resolve) => half.once('data', resolve));
+  half.cancel();
+  const before = given;
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  t.ok(given - before < 40, 'a client that leaves ends it');
 });

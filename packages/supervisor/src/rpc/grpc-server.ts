@@ -4,23 +4,27 @@
  */
 import { setMaxListeners } from 'node:events';
 import type { EventEmitter } from 'node:events';
+import type { ServerHttp2Session } from 'node:http2';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import type {
   handleBidiStreamingCall,
   handleServerStreamingCall,
   handleUnaryCall,
   Metadata,
+  MethodDefinition,
   ServerDuplexStream,
+  ServiceDefinition,
   ServerWritableStream,
   UntypedServiceImplementation,
 } from '@grpc/grpc-js';
 import { grpcServiceDefinition } from '@gantry/api';
-import type { MethodType } from '@gantry/api';
+import type { MethodType, ServiceType } from '@gantry/api';
 import { codeOf, notImplemented, statusNumbers, toStatus, unavailable } from '@gantry/errors';
 import { callOf } from './call.ts';
 import type { Call } from './call.ts';
 import { isEndless } from './endless.ts';
 import type { AnyHandler, Binding } from './handlers.ts';
+import { LentMessage } from './lent-message.ts';
 
 /** containerd's limit for one message in either direction (16 MiB). */
 const maxMessageBytes = 16 * 1024 * 1024;
@@ -78,9 +82,46 @@ export function grpcServer(bindings: readonly Binding[], observe: CallObserver):
     'grpc.enable_channelz': 0,
   });
   setMaxListeners(0, server.closing); // one for each endless call
+  widenWindows(server);
   const edge = { observe, closing: server.closing };
-  for (const binding of bindings) server.addService(grpcServiceDefinition(binding.service), adapt(binding, edge));
+  for (const binding of bindings) server.addService(definitionOf(binding.service), adapt(binding, edge));
   return server;
+}
+
+/**
+ * What a client may send before it hears from us: of one stream, and of a connection. HTTP/2's 64 KiB make a client that
+ * sends megabytes wait sixteen times for each. grpc-js has no option for it; where its innards are others the default stays.
+ */
+function widenWindows(server: object): void {
+  const { commonServerOptions: options, http2Servers } = server as {
+    readonly commonServerOptions?: { settings?: object };
+    readonly http2Servers?: Map<EventEmitter, unknown>;
+  };
+  if (options === undefined || !(http2Servers instanceof Map)) return;
+  options.settings = { ...options.settings, initialWindowSize: streamWindowBytes };
+  const add = http2Servers.set.bind(http2Servers);
+  http2Servers.set = (http2Server, about) => {
+    http2Server.on('session', (session: ServerHttp2Session) => session.setLocalWindowSize(connectionWindowBytes));
+    return add(http2Server, about);
+  };
+}
+
+const streamWindowBytes = 1024 * 1024;
+const connectionWindowBytes = 4 * streamWindowBytes;
+
+/** The methods as grpc-js wants them; bytes that are lent go by as they are. */
+function definitionOf(service: ServiceType): ServiceDefinition {
+  const definition: Record<string, MethodDefinition<unknown, unknown>> = {};
+  for (const [key, method] of Object.entries(grpcServiceDefinition(service))) {
+    const { responseSerialize } = method;
+    definition[key] = {
+      ...method,
+      requestSerialize: (value) => method.requestSerialize(value as never),
+      responseSerialize: (value) =>
+        value instanceof LentMessage ? value.asBuffer() : responseSerialize(value as never),
+    };
+  }
+  return definition;
 }
 
 /** Listens on a unix socket; the caller has seen to it that nobody else does. */
@@ -147,6 +188,10 @@ function streaming(
       const request = method.requestStream ? messages(call as Duplex) : (call as ServerStream).request;
       const answers = handler(request, contextOf(call, closing)) as AsyncIterable<object>;
       for await (const answer of answers) {
+        if (answer instanceof LentMessage) {
+          if (await sendLent(call, answer)) continue;
+          break;
+        }
         if (call.cancelled) break;
         if (!call.write(method.responseType.create(answer))) await drained(call);
       }
@@ -158,6 +203,28 @@ function streaming(
       call.emit('error', serviceError(closing?.aborted === true ? ending : err));
     }
   };
+}
+
+/** Waits until the bytes are taken over. False: the client is gone, and so are they. */
+async function sendLent(
+  call: ServerWritableStream<unknown, unknown> | ServerDuplexStream<unknown, unknown>,
+  message: LentMessage,
+): Promise<boolean> {
+  if (call.cancelled) {
+    message.drop();
+    return false;
+  }
+  const drop = (): void => message.drop();
+  call.on('close', drop);
+  call.on('cancelled', drop);
+  try {
+    call.write(message);
+    await message.sent;
+  } finally {
+    call.off('close', drop);
+    call.off('cancelled', drop);
+  }
+  return !call.cancelled;
 }
 
 /** The client's messages. Leaving them early must not destroy the call: its answer is still to be sent. */

@@ -8,6 +8,7 @@ import { compileFilters } from '../filters/index.ts';
 import type { Publisher } from '../events/exchange.ts';
 import type { GarbageCollector } from '../gc/collector.ts';
 import { bind } from '../rpc/handlers.ts';
+import { LentMessage } from '../rpc/lent-message.ts';
 import type { Binding } from '../rpc/handlers.ts';
 import type { Call } from '../rpc/call.ts';
 
@@ -54,9 +55,10 @@ export function contentService(components: ContentServiceComponents): Binding {
 
     async *read({ digest, offset, size }, call) {
       let sent = 0n;
-      for await (const data of store.read(call.namespace, digest, { offset, size })) {
-        yield { offset: sent, data };
-        sent += BigInt(data.length);
+      for await (const { bytes, release } of store.readLent(call.namespace, digest, { offset, size })) {
+        const length = bytes.length;
+        yield new LentMessage(readHead(sent, length), bytes, release) as PartialMessage<content.ReadContentResponse>;
+        sent += BigInt(length);
       }
     },
 
@@ -78,6 +80,17 @@ export function contentService(components: ContentServiceComponents): Binding {
       return {};
     },
   });
+}
+
+/** The beginning of an encoded ReadContentResponse, up to the bytes of its last field. */
+function readHead(offset: bigint, length: number): Buffer {
+  const encoded = content.ReadContentResponse.encode({ offset, data: new Uint8Array(0) });
+  // Field 2, bytes: the key, then the length as a varint.
+  const head = [...encoded, (2 << 3) | 2];
+  for (let left = length; ; left >>>= 7) {
+    head.push(left > 0x7f ? (left & 0x7f) | 0x80 : left);
+    if (left <= 0x7f) return Buffer.from(head);
+  }
 }
 
 /** The Write stream: the first message opens the ingest, every message is answered, a commit ends the stream. */
