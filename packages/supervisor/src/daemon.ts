@@ -239,12 +239,14 @@ async function openRooms(config: Config, events: EventExchange, log: Log, teardo
     ended = true;
     clearTimeout(timer);
   });
-  const settleDown = (): void => {
+  const settleDown = async (): Promise<void> => {
+    await Promise.race([manager.wakeAll(), sleep(timeouts.shimLoadMs, undefined, { ref: false })]);
+    if (ended) return;
     launcher.start();
     gc.schedule();
   };
   void reconciled.then(() => {
-    if (!ended) timer = setTimeout(settleDown, findings.candidates.length === 0 ? 0 : quietMs);
+    if (!ended) timer = setTimeout(() => void settleDown(), manager.all().length === 0 ? 0 : quietMs);
   });
   return { services, tasks: looked.then(() => tasksService({ store, tasks: manager, timeouts })), reconciled };
 }

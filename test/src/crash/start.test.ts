@@ -1,13 +1,15 @@
 /** gantryd answers before all of it is open: calls wait for what they need, and a start that dies or fails loses nothing. */
 import t from 'tap';
-import { containers, version } from '@gantry/api';
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { containers, tasks, v1Types, version } from '@gantry/api';
 import { ApiBox, grpcStatus, missing, Rpc, until } from '../index.ts';
 
 const skip = missing('busybox') ?? false;
 /** gRPC's status number of a call whose time is over. */
 const deadlineExceeded = 4;
 /** containerd.v1.types.Status */
-const RUNNING = 2;
+const { UNKNOWN, CREATED, RUNNING, STOPPED, PAUSED } = v1Types.Status;
 /** Long enough for calls to arrive while gantryd starts, also on a busy machine. */
 const pauseMs = 4000;
 t.setTimeout(120_000);
@@ -76,6 +78,42 @@ t.test('the start of gantryd', { skip, timeout: 110_000 }, async (t) => {
     await box.start();
     await runs();
     t.equal(await box.exec('c', 'x', ['true']), 0);
+  });
+
+  await t.test('lists what it has not asked for as it is', async (t) => {
+    const { PauseTaskRequest, ResumeTaskRequest, TasksService } = tasks;
+    const rpc = new Rpc(box.daemon.address);
+    await box.run('frozen');
+    await rpc.call(TasksService, 'pause', PauseTaskRequest.create({ containerId: 'frozen' }), { namespace });
+    await box.run('thawed');
+    await rpc.call(TasksService, 'pause', PauseTaskRequest.create({ containerId: 'thawed' }), { namespace });
+    await rpc.call(TasksService, 'resume', ResumeTaskRequest.create({ containerId: 'thawed' }), { namespace });
+    await box.make('new');
+    await box.create('new');
+    const ending = await box.run('ended');
+    rpc.close();
+    await box.daemon.kill();
+    process.kill(ending, 'SIGTERM');
+    process.kill(ending, 'SIGKILL');
+    await until('its end to be noted', async () => existsSync(path.join(box.bundleOf('ended'), 'exit.json')));
+    await box.start();
+    const listed = await until('all to be known', async () => {
+      const found = await box.tasks();
+      return ![...found.values()].includes(UNKNOWN) && found;
+    });
+    t.same(Object.fromEntries(listed), { c: RUNNING, ended: STOPPED, frozen: PAUSED, new: CREATED, thawed: RUNNING });
+    t.equal(await box.wait('ended'), 137);
+    await box.deleteTask('ended');
+    await box.deleteContainer('ended');
+
+    // The shim dies while nobody has asked it for anything.
+    await box.restart();
+    process.kill(box.shimOf('thawed') ?? 0, 'SIGKILL');
+    await until('that to be noticed', async () => (await box.tasks()).get('thawed') === STOPPED);
+    t.equal(await box.wait('thawed'), 137);
+    await box.deleteTask('thawed');
+    await box.deleteContainer('thawed');
+    for (const id of ['frozen', 'new']) await box.remove(id);
   });
 
   await box.remove('c');

@@ -31,6 +31,13 @@ export function tasksService({ store, tasks: manager, timeouts }: TasksServiceCo
     return manager.get(namespace, id);
   };
 
+  /** The same, and its shim is known to answer or not to. */
+  const reach = async (id: string, call: Call): Promise<Task> => {
+    const task = find(id, call);
+    if (task.state.kind === 'resting') await manager.wake(task);
+    return task;
+  };
+
   return bind(tasks.TasksService, {
     async create(request, call) {
       const { containerId: id, rootfs, stdin, stdout, stderr, terminal, checkpoint } = request;
@@ -61,28 +68,29 @@ export function tasksService({ store, tasks: manager, timeouts }: TasksServiceCo
     },
 
     async start({ containerId, execId }, call) {
-      const task = find(containerId, call);
+      const task = await reach(containerId, call);
       const shim = task.shim();
       const { pid } = await shim.call('start', { id: containerId, execId }, within(timeouts.taskStartMs, call));
       if (execId === '') task.become(v1Types.Status.RUNNING);
       await failpoint('task.start.after-shim');
+      if (execId === '') manager.note(task, pid);
       return { pid };
     },
 
     async delete({ containerId }, call) {
-      const exit = await manager.delete(find(containerId, call));
+      const exit = await manager.delete(await reach(containerId, call));
       return { id: containerId, pid: exit.pid, exitStatus: exit.status, exitedAt: timestampFromNs(exit.atNs) };
     },
 
     async deleteProcess({ containerId, execId }, call) {
       if (execId === '') throw invalidArgument('exec id cannot be empty');
-      const shim = find(containerId, call).shim();
+      const shim = (await reach(containerId, call)).shim();
       const reply = await shim.call('delete', { id: containerId, execId }, within(timeouts.taskDeleteMs, call));
       return { id: execId, pid: reply.pid, exitStatus: reply.exitStatus, exitedAt: reply.exitedAt };
     },
 
     async get({ containerId, execId }, call) {
-      return { process: await stateOf(find(containerId, call), execId, timeouts.taskStateMs) };
+      return { process: await stateOf(await reach(containerId, call), execId, timeouts.taskStateMs) };
     },
 
     async list(_request, call) {
@@ -92,59 +100,60 @@ export function tasksService({ store, tasks: manager, timeouts }: TasksServiceCo
     },
 
     async kill({ containerId, execId, signal, all }, call) {
-      await find(containerId, call)
-        .shim()
-        .call('kill', { id: containerId, execId, signal, all }, within(timeouts.taskCallMs, call));
+      const task = await reach(containerId, call);
+      await task.shim().call('kill', { id: containerId, execId, signal, all }, within(timeouts.taskCallMs, call));
       return {};
     },
 
     async exec({ containerId, execId, stdin, stdout, stderr, terminal, spec }, call) {
       if (execId === '') throw invalidArgument('exec id cannot be empty');
-      const shim = find(containerId, call).shim();
+      const shim = (await reach(containerId, call)).shim();
       const request = { id: containerId, execId, stdin, stdout, stderr, terminal, spec };
       await shim.call('exec', request, within(timeouts.taskCallMs, call));
       return {};
     },
 
     async resizePty({ containerId, execId, width, height }, call) {
-      await find(containerId, call)
+      const task = await reach(containerId, call);
+      await task
         .shim()
         .call('resizePty', { id: containerId, execId, width, height }, within(timeouts.taskCallMs, call));
       return {};
     },
 
     async closeIO({ containerId, execId, stdin }, call) {
-      await find(containerId, call)
-        .shim()
-        .call('closeIO', { id: containerId, execId, stdin }, within(timeouts.taskCallMs, call));
+      const task = await reach(containerId, call);
+      await task.shim().call('closeIO', { id: containerId, execId, stdin }, within(timeouts.taskCallMs, call));
       return {};
     },
 
     async pause({ containerId }, call) {
-      await changeInit(find(containerId, call), v1Types.Status.PAUSED, (shim) =>
+      const task = await reach(containerId, call);
+      manager.note(task, undefined);
+      await changeInit(task, v1Types.Status.PAUSED, (shim) =>
         shim.call('pause', { id: containerId }, within(timeouts.taskCallMs, call)),
       );
       return {};
     },
 
     async resume({ containerId }, call) {
-      await changeInit(find(containerId, call), v1Types.Status.RUNNING, (shim) =>
+      const task = await reach(containerId, call);
+      await changeInit(task, v1Types.Status.RUNNING, (shim) =>
         shim.call('resume', { id: containerId }, within(timeouts.taskCallMs, call)),
       );
+      manager.note(task, task.init?.pid);
       return {};
     },
 
     async listPids({ containerId }, call) {
-      const { processes } = await find(containerId, call)
-        .shim()
-        .call('pids', { id: containerId }, within(timeouts.taskCallMs, call));
+      const task = await reach(containerId, call);
+      const { processes } = await task.shim().call('pids', { id: containerId }, within(timeouts.taskCallMs, call));
       return { processes };
     },
 
     async update({ containerId, resources, annotations }, call) {
-      await find(containerId, call)
-        .shim()
-        .call('update', { id: containerId, resources, annotations }, within(timeouts.taskCallMs, call));
+      const task = await reach(containerId, call);
+      await task.shim().call('update', { id: containerId, resources, annotations }, within(timeouts.taskCallMs, call));
       return {};
     },
 
@@ -152,12 +161,16 @@ export function tasksService({ store, tasks: manager, timeouts }: TasksServiceCo
       const { namespace } = call;
       const matches = compileFilters(filters);
       const chosen = manager.list(namespace).filter(({ id }) => matches(taskAdaptor({ id, namespace })));
-      const counted = await Promise.allSettled(chosen.map((task) => statsOf(task, timeouts.shimStatsMs)));
+      const stats = async (task: Task): Promise<PartialMessage<types.Metric>> => {
+        await manager.wake(task);
+        return statsOf(task, timeouts.shimStatsMs);
+      };
+      const counted = await Promise.allSettled(chosen.map(stats));
       return { metrics: counted.filter((result) => result.status === 'fulfilled').map((result) => result.value) };
     },
 
     async wait({ containerId, execId }, call) {
-      const exit = await waitForExit(find(containerId, call), execId, call.signal);
+      const exit = await waitForExit(await reach(containerId, call), execId, call.signal);
       return { exitStatus: exit.status, exitedAt: timestampFromNs(exit.atNs) };
     },
   });

@@ -19,6 +19,18 @@ export function isAlive({ pid, startTime }: ProcessIdentity): boolean {
   return found?.startTime === startTime && found.state !== 'Z' && found.state !== 'X';
 }
 
+/** Whether it is alive and goes on. */
+export function isRunning({ pid, startTime }: ProcessIdentity): boolean {
+  const found = processState(pid);
+  return found?.startTime === startTime && !['Z', 'X', 'T', 't'].includes(found.state);
+}
+
+/** Whether it is stopped (SIGSTOP, a debugger), and so can say nothing. */
+export function isStopped(pid: number): boolean {
+  const state = processState(pid)?.state;
+  return state === 'T' || state === 't';
+}
+
 /** Resolves to true when the process has ended, to false when it has not within the time. */
 export async function processGone(process: ProcessIdentity, timeoutMs: number): Promise<boolean> {
   for (const end = Date.now() + timeoutMs; ;) {

@@ -137,6 +137,11 @@ export class Bundles {
     return (await readOrEmpty(path.join(this.pathOf(name), 'exit.json'))) !== '';
   }
 
+  /** The same on the event loop, by the file's being there: it comes by rename. */
+  hasEnded(name: TaskName): boolean {
+    return statSync(path.join(this.pathOf(name), 'exit.json'), { throwIfNoEntry: false }) !== undefined;
+  }
+
   exists(name: TaskName): boolean {
     return statSync(this.pathOf(name), { throwIfNoEntry: false })?.isDirectory() === true;
   }

@@ -46,7 +46,16 @@ export async function createTask(manager: TaskManager, request: CreateTask): Pro
   const { bundles, log, records, runtimes } = manager.components;
   const found = resolveRuntime(request.runtime, runtimes);
   const { namespace, id, runtime, stdin, stdout, stderr, terminal } = request;
-  const record = { runtime, createdAtNs: nowNs(), stdin, stdout, stderr, terminal, exit: undefined };
+  const record = {
+    runtime,
+    createdAtNs: nowNs(),
+    stdin,
+    stdout,
+    stderr,
+    terminal,
+    runningPid: undefined,
+    exit: undefined,
+  };
   const task = manager.add(request, record, found.kind === 'foreign');
   const steps: Steps = { shim: undefined };
   try {

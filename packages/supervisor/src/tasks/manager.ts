@@ -54,6 +54,9 @@ const cleanUpAttempts = 3;
 /** The exit status of a container of which nobody knows how it ended. */
 const unknownStatus = 255;
 
+/** How many shims of resting tasks are dialled at a time. */
+const wakeLimit = 4;
+
 /** How often a shim that lives but does not answer is dialled again. */
 const redialMs = 1000;
 
@@ -130,6 +133,37 @@ export class TaskManager {
       task.state = { kind: 'unreachable' };
       void this.#lost(task);
     });
+  }
+
+  /** Dials the shim of a task that rests; resolves when that is known to be there or not. */
+  async wake(task: Task): Promise<void> {
+    if (task.state.kind === 'resting') await this.#lost(task);
+  }
+
+  /** Dials the shims of all tasks that rest, a few at a time, so that calls come through meanwhile. */
+  async wakeAll(): Promise<void> {
+    const resting = this.all().filter(({ state }) => state.kind === 'resting');
+    const worker = async (): Promise<void> => {
+      for (let task = resting.pop(); task !== undefined && !this.#closed; task = resting.pop()) await this.wake(task);
+    };
+    await Promise.all(Array.from({ length: wakeLimit }, worker));
+  }
+
+  /**
+   * Init was started or resumed (its pid), or is to be paused (undefined): so the next supervisor knows whether it runs
+   * without asking. When that cannot be noted it will ask.
+   */
+  note(task: Task, runningPid: number | undefined): void {
+    if (this.find(task) !== task || task.record.runningPid === runningPid) return;
+    const record = { ...task.record, runningPid };
+    try {
+      this.components.records.replace(task, record);
+    } catch (err) {
+      this.components.log.warn({ ns: task.namespace, container: task.id, err: messageOf(err) }, 'noting a task');
+      if (runningPid === undefined) throw err; // what is noted would be wrong
+      return;
+    }
+    task.record = record;
   }
 
   /**
@@ -236,7 +270,7 @@ export class TaskManager {
 
   /** Whether another task has the same shim: one that is not ours may serve a whole pod. */
   isShared({ namespace, id }: TaskName, shim: ProcessIdentity): boolean {
-    return this.all().some(
+    return [...this.#tasks.values()].some(
       (other) => other.process?.pid === shim.pid && (other.namespace !== namespace || other.id !== id),
     );
   }
@@ -303,7 +337,9 @@ export class TaskManager {
   async #recover(task: Task): Promise<void> {
     const { bundles, log } = this.components;
     const shim = bundles.readShim(task);
-    if (this.#closed || task.state.kind !== 'unreachable') return;
+    if (this.#closed || (task.state.kind !== 'unreachable' && task.state.kind !== 'resting')) return;
+    task.process = shim;
+    const rested = task.state.kind === 'resting';
     if (shim === undefined || !isAlive(shim)) {
       await this.bury(task);
       return;
@@ -311,7 +347,7 @@ export class TaskManager {
     const { answer, connection, init } = await this.dial(task);
     if (connection !== undefined && init !== undefined) {
       this.attach(task, connection, init);
-      log.info({ ns: task.namespace, container: task.id, shim_pid: shim.pid }, 'shim answers again');
+      if (!rested) log.info({ ns: task.namespace, container: task.id, shim_pid: shim.pid }, 'shim answers again');
       return;
     }
     connection?.close();

@@ -2,7 +2,7 @@
 import { timestampFromNs, v1Types } from '@gantry/api';
 import type { PartialMessage, taskV3 } from '@gantry/api';
 import { isCode } from '@gantry/errors';
-import { processState } from '@gantry/libc';
+import { isStopped } from '../shims/process-identity.ts';
 import type { Task } from './task.ts';
 
 /**
@@ -11,7 +11,8 @@ import type { Task } from './task.ts';
  */
 export async function listedState(task: Task, timeoutMs: number): Promise<PartialMessage<v1Types.Process>> {
   const { id, init, process, record, state } = task;
-  if (init === undefined || state.kind !== 'attached' || task.exit !== undefined) return stateOf(task, '', timeoutMs);
+  const isReachable = state.kind === 'attached' || state.kind === 'resting';
+  if (init === undefined || !isReachable || task.exit !== undefined) return stateOf(task, '', timeoutMs);
   const { stdin, stdout, stderr, terminal } = record;
   const known = { containerId: id, id, stdin, stdout, stderr, terminal };
   if (process !== undefined && isStopped(process.pid)) return { ...known, status: v1Types.Status.UNKNOWN };
@@ -20,12 +21,7 @@ export async function listedState(task: Task, timeoutMs: number): Promise<Partia
   return { ...known, pid, status, exitStatus, exitedAt };
 }
 
-function isStopped(pid: number): boolean {
-  const state = processState(pid)?.state;
-  return state === 'T' || state === 't';
-}
-
-/** UNKNOWN when the shim does not answer in time. Throws not found for a process nobody knows. */
+/** UNKNOWN when the shim does not answer in time. Throws not found for a process nobody knows. One that rests is to be woken before. */
 export async function stateOf(task: Task, execId: string, timeoutMs: number): Promise<PartialMessage<v1Types.Process>> {
   const { id, record, state } = task;
   const { stdin, stdout, stderr, terminal } = record;

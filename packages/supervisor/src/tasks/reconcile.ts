@@ -2,8 +2,9 @@
  * The reconciler: compares records, bundles, shims and /proc at start and does what verdict.ts says. Shims are dialled
  * concurrently, each with its own deadline, so that a wedged one holds up nobody.
  */
+import { v1Types } from '@gantry/api';
 import { messageOf } from '@gantry/errors';
-import { isAlive, killProcess } from '../shims/process-identity.ts';
+import { isAlive, isRunning, killProcess } from '../shims/process-identity.ts';
 import type { ProcessIdentity } from '../shims/process-identity.ts';
 import type { TaskName } from './bundle.ts';
 import type { TaskManager } from './manager.ts';
@@ -14,6 +15,7 @@ import type { Observation } from './verdict.ts';
 /** How many shims are dialled at a time: enough to keep them busy, few enough that other calls are not held up. */
 const dialLimit = 16;
 
+/** A recorded task or a bundle without one, to be judged. */
 export interface Candidate extends TaskName {
   /** The task that its record was listed as; undefined when there is none. */
   readonly task: Task | undefined;
@@ -29,22 +31,44 @@ export interface Findings {
 }
 
 /**
- * Looks at the state directory, and lists every recorded task, not reachable yet. Call before a call about tasks is answered:
+ * Looks at the state directory and /proc, and lists every recorded task: resting when it is seen to run, and not
+ * reachable yet, a candidate, when only its shim can tell. Call before a call about tasks is answered:
  * what comes to be later is nobody's leftover.
  */
 export async function findTasks(manager: TaskManager): Promise<Findings> {
   const { bundles, records } = manager.components;
   const found = new Map<string, Candidate>();
+  const known = new Set<string>();
   const keyOf = ({ namespace, id }: TaskName): string => `${namespace}/${id}`;
   for (const { namespace, id, record } of records.list()) {
     const task = manager.add({ namespace, id }, record, bundles.foreignBinary({ namespace, id }) !== undefined);
+    if (rests(manager, task)) {
+      known.add(keyOf(task));
+      continue;
+    }
     task.state = record.exit === undefined ? { kind: 'unreachable' } : { kind: 'ended', exit: record.exit };
     found.set(keyOf(task), { namespace, id, task, shim: undefined });
   }
   for (const name of await bundles.list()) {
-    if (!found.has(keyOf(name))) found.set(keyOf(name), { ...name, task: undefined, shim: bundles.readShim(name) });
+    if (!found.has(keyOf(name)) && !known.has(keyOf(name)))
+      found.set(keyOf(name), { ...name, task: undefined, shim: bundles.readShim(name) });
   }
   return { candidates: [...found.values()], sockets: await bundles.listSockets() };
+}
+
+/**
+ * Whether the task was started, its shim lives and goes on, and has not noted its end; then it runs, and rests. A shim
+ * of ours that notes it from now on tells us.
+ */
+function rests({ components: { bundles } }: TaskManager, task: Task): boolean {
+  const { exit, runningPid: pid } = task.record;
+  if (exit !== undefined || pid === undefined || task.isForeign) return false;
+  const shim = bundles.readShim(task);
+  if (shim === undefined || !isRunning(shim) || bundles.hasEnded(task)) return false;
+  task.process = shim;
+  task.init = { pid, status: v1Types.Status.RUNNING, exitStatus: 0, exitedAtNs: undefined };
+  task.state = { kind: 'resting' };
+  return true;
 }
 
 /** Resolves when every candidate has its verdict carried out; each failure is logged and leaves the others alone. */

@@ -13,6 +13,7 @@ const record: TaskRecord = {
   stdout: '/run/out',
   stderr: 'file:///err',
   terminal: true,
+  runningPid: undefined,
   exit: undefined,
 };
 
@@ -29,6 +30,8 @@ t.test('what is written is listed, by another supervisor too', (t) => {
   const ended = { ...record, exit: { pid: 7, status: 137, atNs: 5n } };
   records.create({ namespace: 'a', id: 'x' }, record);
   records.create({ namespace: 'b', id: 'x' }, record);
+  records.replace({ namespace: 'b', id: 'x' }, { ...record, runningPid: 7 });
+  t.equal(new TaskRecords(state).list().find(({ namespace }) => namespace === 'b')?.record.runningPid, 7);
   records.replace({ namespace: 'b', id: 'x' }, ended);
   const listed = new TaskRecords(state).list().toSorted((one, other) => (one.namespace < other.namespace ? -1 : 1));
   t.same(listed, [

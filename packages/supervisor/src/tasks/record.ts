@@ -1,6 +1,7 @@
 /**
  * What is kept of a task outside of the memory of supervisor and shim: the intent to have it, written before the first
- * side effect, and, when its shim died, how it ended. Everything else is asked of the shim.
+ * side effect; that it was started, so that the next supervisor need not ask every shim before it can list them; and,
+ * when its shim died, how it ended. Everything else is asked of the shim.
  *
  * One file a task, `STATE/tasks/<namespace>/<id>`: a task does not outlive the machine's run, and neither does the state
  * directory, so a record owes nothing to a power cut and costs no fsync. The files are written and removed on the event
@@ -30,6 +31,8 @@ export interface TaskRecord {
   readonly stdout: string;
   readonly stderr: string;
   readonly terminal: boolean;
+  /** The pid of an init that was started and is not paused: it runs, unless its shim has noted its end. */
+  readonly runningPid: number | undefined;
   /** Set when the shim is gone for good; the task is STOPPED until it is deleted. */
   readonly exit: TaskExit | undefined;
 }
@@ -129,6 +132,7 @@ function encodeTask(record: TaskRecord): Uint8Array {
     stdout: record.stdout,
     stderr: record.stderr,
     terminal: record.terminal ? 'yes' : 'no',
+    runningPid: record.runningPid === undefined ? undefined : BigInt(record.runningPid),
     exitPid: exit === undefined ? undefined : BigInt(exit.pid),
     exitStatus: exit === undefined ? undefined : BigInt(exit.status),
     exitedAt: exit?.atNs,
@@ -139,6 +143,7 @@ function encodeTask(record: TaskRecord): Uint8Array {
 function decodeTask({ namespace, id }: TaskName, bytes: Uint8Array): TaskRecord {
   const reader = new RecordReader(`task ${namespace}/${id}`, bytes);
   const exitedAtNs = reader.optionalInteger('exitedAt');
+  const runningPid = reader.optionalInteger('runningPid');
   return {
     runtime: reader.text('runtime'),
     createdAtNs: reader.integer('createdAt'),
@@ -146,6 +151,7 @@ function decodeTask({ namespace, id }: TaskName, bytes: Uint8Array): TaskRecord 
     stdout: reader.text('stdout'),
     stderr: reader.text('stderr'),
     terminal: reader.text('terminal') === 'yes',
+    runningPid: runningPid === undefined ? undefined : Number(runningPid),
     exit:
       exitedAtNs === undefined
         ? undefined

@@ -1,6 +1,9 @@
 /**
  * A task in the supervisor's memory: which shim has it, and what is known when no shim does.
  *
+ *               resting                           (a start found it running; its shim is dialled when there is need or time)
+ *                   │
+ *                   ▼
  *   creating ──► attached ◄──► unreachable        (the shim does not answer; retried)
  *      │            │               │
  *      ▼            ▼               ▼
@@ -20,6 +23,7 @@ import type { TaskExit, TaskRecord } from './record.ts';
 export type TaskState =
   | { readonly kind: 'creating' }
   | { readonly kind: 'attached'; readonly shim: ShimConnection }
+  | { readonly kind: 'resting' }
   | { readonly kind: 'unreachable' }
   | { readonly kind: 'ended'; readonly exit: TaskExit }
   | { readonly kind: 'gone' };
@@ -83,7 +87,7 @@ export class Task {
     return this.#state.kind === 'ended' ? this.#state.exit : this.deleted;
   }
 
-  /** The connection, for a call that needs the shim now. Throws not found or unavailable, saying why there is none. */
+  /** The connection, for a call that needs the shim now; one that rests is to be woken before. Throws not found or unavailable, saying why there is none. */
   shim(): ShimConnection {
     const { state } = this;
     if (this.exit !== undefined && state.kind !== 'gone')
@@ -91,6 +95,7 @@ export class Task {
     switch (state.kind) {
       case 'attached':
         return state.shim;
+      case 'resting':
       case 'unreachable':
         throw unavailable(`task ${this.id}: its shim does not answer`, { container: this.id });
       default:
