@@ -17,12 +17,10 @@ const inCreate = ['after-intent', 'after-bundle', 'after-launch', 'after-create'
 const inDelete = ['after-shim', 'after-record', 'after-shutdown', 'after-bundle'].map((name) => `task.delete.${name}`);
 const inBury = ['task.bury.after-cleanup', 'task.bury.after-record'];
 
-/** Starts gantryd again without failpoints; resolves to how long the API took to answer, in milliseconds. */
-async function restart(box: Box, env: Readonly<Record<string, string>> = {}): Promise<number> {
-  const started = Date.now();
-  await box.daemon.start(env);
+/** Starts gantryd again without failpoints; resolves when it has answered about tasks. */
+async function restart(box: Box): Promise<void> {
+  await box.daemon.start();
   await box.ctr(['tasks', 'ls']);
-  return Date.now() - started;
 }
 
 t.test('failpoints', { skip, timeout: 230_000 }, async (t) => {
@@ -41,7 +39,7 @@ t.test('failpoints', { skip, timeout: 230_000 }, async (t) => {
       const cut = await box.ctr(['tasks', 'start', '-d', 'c']);
       t.not(cut.code, 0);
       await box.daemon.ended();
-      t.ok((await restart(box)) < 3000, 'the API answers quickly');
+      await restart(box);
       const whole = name === 'task.create.after-create';
       const settled = await until('the task to be settled', async () => {
         const found = (await box.tasks()).get('c')?.status;
@@ -77,7 +75,7 @@ t.test('failpoints', { skip, timeout: 230_000 }, async (t) => {
     await arm('task.start.after-shim', 'kill');
     t.not((await box.ctr(['tasks', 'start', '-d', 'c'])).code, 0);
     await box.daemon.ended();
-    t.ok((await restart(box)) < 3000);
+    await restart(box);
     await until('the task to be known', async () => (await box.tasks()).get('c')?.status === 'RUNNING');
     const exec = await box.ctr(['tasks', 'exec', '--exec-id', 'x', 'c', 'echo', 'here']);
     t.equal(exec.stdout, 'here\n', exec.stderr);
@@ -98,7 +96,7 @@ t.test('failpoints', { skip, timeout: 230_000 }, async (t) => {
         if (!answered) t.notMatch(cut.stderr, /exit code/, 'the first Delete does not succeed');
         if (action === 'kill') {
           await box.daemon.ended();
-          t.ok((await restart(box)) < 3000);
+          await restart(box);
           await until('it to be settled', async () => (await box.tasks()).get('c')?.status !== 'UNKNOWN');
         } else t.match(cut.stderr, answered ? /exit code 42\b/ : /the disk is tired/);
         const again = await box.ctr(['tasks', 'rm', 'c']);
@@ -120,7 +118,7 @@ t.test('failpoints', { skip, timeout: 230_000 }, async (t) => {
         process.kill(parentOf(pid), 'SIGKILL');
         if (action === 'kill') {
           await box.daemon.ended();
-          t.ok((await restart(box)) < 3000);
+          await restart(box);
         }
         await until('the task to be stopped', async () => (await box.tasks()).get('c')?.status === 'STOPPED');
         t.notOk(existsSync(`/proc/${pid}/root/bin`), 'init is gone');
