@@ -13,3 +13,4 @@ export * from './harness/registry-box.ts';
 export * from './harness/pids-group.ts';
 export * from './harness/node-binary.ts';
 export * from './harness/docker.ts';
+export * from './harness/random.ts';

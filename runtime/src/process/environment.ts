@@ -1,4 +1,5 @@
 /** A process's environment: the configuration's, with HOME from the container's own user list when it has none. */
+import { invalidArgument } from '@gantry/errors';
 import {
   isErrno,
   O_NOCTTY,
@@ -17,12 +18,14 @@ export type EnvironmentCalls = Pick<FileCalls, 'openat2' | 'fstat' | 'read' | 'c
 /** A user list of a container is not larger; the rest of one that is, is not looked at. */
 const MAX_PASSWD_BYTES = 1024 * 1024;
 
-/** Checks and orders the variables: of several entries of one name the last is kept. */
+/** The variables, of several of one name the last. Invalid argument for an entry without a name or without `=`. */
 export function orderedEnvironment(env: readonly string[]): string[] {
   const byName = new Map<string, string>();
   for (const entry of env) {
     const equals = entry.indexOf('=');
-    byName.set(equals < 0 ? entry : entry.slice(0, equals), entry);
+    if (equals < 0) throw invalidArgument(`invalid environment variable: ${JSON.stringify(entry)}`);
+    if (equals === 0) throw invalidArgument(`environment variable name can't be empty: ${JSON.stringify(entry)}`);
+    byName.set(entry.slice(0, equals), entry);
   }
   return [...byName.values()];
 }

@@ -36,6 +36,10 @@ t.test('an access time setting replaces the whole field', (t) => {
   t.equal(attributes.set & MOUNT_ATTR__ATIME, MOUNT_ATTR_STRICTATIME);
   t.equal(attributes.clear & MOUNT_ATTR__ATIME, MOUNT_ATTR__ATIME, 'the kernel wants all of it cleared');
   t.equal(parseMountOptions(['noatime'], 'f').attributes.set, MOUNT_ATTR_NOATIME);
+  t.equal(parseMountOptions(['noatime', 'relatime'], 'f').attributes.set, MOUNT_ATTR_NOATIME, 'the strictest wins');
+  t.equal(parseMountOptions(['strictatime', 'noatime'], 'f').attributes.set, MOUNT_ATTR_STRICTATIME);
+  t.same(parseMountOptions(['noatime', 'atime'], 'f').attributes, { set: 0, clear: MOUNT_ATTR__ATIME });
+  t.equal(parseMountOptions(['rnoatime', 'rrelatime'], 'f').recursiveAttributes?.set, MOUNT_ATTR_NOATIME);
   t.end();
 });
 

@@ -51,6 +51,8 @@ export interface MountOptions {
   readonly idmap: 'no' | 'one' | 'recursive';
 }
 
+type AccessTime = 'strictatime' | 'noatime' | 'relatime';
+
 const simple: Readonly<Record<string, AttributeChange>> = {
   ro: { set: MOUNT_ATTR_RDONLY, clear: 0 },
   rw: { set: 0, clear: MOUNT_ATTR_RDONLY },
@@ -64,13 +66,16 @@ const simple: Readonly<Record<string, AttributeChange>> = {
   diratime: { set: 0, clear: MOUNT_ATTR_NODIRATIME },
   nosymfollow: { set: MOUNT_ATTR_NOSYMFOLLOW, clear: 0 },
   symfollow: { set: 0, clear: MOUNT_ATTR_NOSYMFOLLOW },
-  // The access time setting is one field of three values: whoever sets one clears the field.
-  noatime: { set: MOUNT_ATTR_NOATIME, clear: MOUNT_ATTR__ATIME },
-  strictatime: { set: MOUNT_ATTR_STRICTATIME, clear: MOUNT_ATTR__ATIME },
-  relatime: { set: MOUNT_ATTR_RELATIME, clear: MOUNT_ATTR__ATIME },
-  atime: { set: MOUNT_ATTR_RELATIME, clear: MOUNT_ATTR__ATIME },
-  norelatime: { set: MOUNT_ATTR_RELATIME, clear: MOUNT_ATTR__ATIME },
-  nostrictatime: { set: MOUNT_ATTR_RELATIME, clear: MOUNT_ATTR__ATIME },
+};
+
+/** Words about access times; the value is which of them it switches on or off. */
+const accessTimeWords: Readonly<Record<string, readonly [setting: AccessTime, on: boolean]>> = {
+  noatime: ['noatime', true],
+  atime: ['noatime', false],
+  strictatime: ['strictatime', true],
+  nostrictatime: ['strictatime', false],
+  relatime: ['relatime', true],
+  norelatime: ['relatime', false],
 };
 
 const propagations: Readonly<Record<string, number>> = {
@@ -94,6 +99,36 @@ const superFlagWords: Readonly<Record<string, readonly [flag: string, on: boolea
 /** Words without an effect on a mount made by descriptor: they change what a failing mount(2) logs, or are for a kernel's own use. */
 const ignored: ReadonlySet<string> = new Set(['defaults', 'silent', 'loud', 'iversion', 'noiversion']);
 
+/**
+ * The access time setting is one field of three values. Of several words the strictest wins, in whatever order they are
+ * given, as with the flags of mount(2).
+ */
+function accessTimeChange(wanted: ReadonlySet<AccessTime>): AttributeChange {
+  const clear = MOUNT_ATTR__ATIME;
+  if (wanted.has('strictatime')) return { set: MOUNT_ATTR_STRICTATIME, clear };
+  return { set: wanted.has('noatime') ? MOUNT_ATTR_NOATIME : MOUNT_ATTR_RELATIME, clear };
+}
+
+class AccessTimes {
+  readonly #wanted = new Set<AccessTime>();
+  #named = false;
+
+  /** False when it is no word about access times. */
+  take(word: string): boolean {
+    const found = accessTimeWords[word];
+    if (found === undefined) return false;
+    this.#named = true;
+    if (found[1]) this.#wanted.add(found[0]);
+    else this.#wanted.delete(found[0]);
+    return true;
+  }
+
+  /** `before` with what the words say; undefined stays undefined without any. */
+  addTo<T extends AttributeChange | undefined>(before: T): T | AttributeChange {
+    return this.#named ? merged(before ?? { set: 0, clear: 0 }, accessTimeChange(this.#wanted)) : before;
+  }
+}
+
 class Collector {
   attributes: AttributeChange = { set: 0, clear: 0 };
   recursive: AttributeChange | undefined;
@@ -104,8 +139,11 @@ class Collector {
   tmpcopyup = false;
   remount = false;
   idmap: MountOptions['idmap'] = 'no';
+  readonly accessTimes = new AccessTimes();
+  readonly recursiveAccessTimes = new AccessTimes();
 
   take(word: string): void {
+    if (this.accessTimes.take(word)) return;
     const change = simple[word];
     if (change !== undefined) {
       this.attributes = merged(this.attributes, change);
@@ -145,6 +183,7 @@ class Collector {
       this.propagation.push({ type: recursiveType, recursive: true });
       return true;
     }
+    if (this.recursiveAccessTimes.take(word.slice(1))) return true;
     const change = simple[word.slice(1)];
     if (change === undefined) return false;
     this.recursive = merged(this.recursive ?? { set: 0, clear: 0 }, change);
@@ -172,8 +211,8 @@ export function parseMountOptions(words: readonly string[], field: string): Moun
     );
   }
   return {
-    attributes,
-    recursiveAttributes: recursive,
+    attributes: collector.accessTimes.addTo(attributes),
+    recursiveAttributes: collector.recursiveAccessTimes.addTo(recursive),
     propagation,
     bind,
     superFlags: [...superFlags],
