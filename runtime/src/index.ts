@@ -1,4 +1,6 @@
 export type { Container, CreateRequest, ExecRequest, ExecutedProcess, RootfsMount, Stdio } from './container.ts';
 export { createContainer } from './create.ts';
 export { deleteLeftovers } from './delete.ts';
+export { mountRootfs } from './rootfs/mounted-root.ts';
+export { detachFromHost } from './rootfs/on-host.ts';
 export { warmUp } from './warm-up.ts';

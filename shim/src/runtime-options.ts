@@ -1,10 +1,13 @@
 /**
- * The runtime options of a Create (`containerd.runc.v1.Options`), as far as they mean something to a runtime that lives
- * in the shim. What is asked for and cannot be had is refused by name.
+ * The runtime options of a Create (`containerd.runc.v1.Options`): for the runtime that lives in the shim, or for somebody
+ * else's that they name. What is asked for and cannot be had is refused by name.
  */
+import { isAbsolute, join } from 'node:path';
 import { runcOptions, unpackAny } from '@gantry/api/shim';
 import type { wellKnown } from '@gantry/api/shim';
 import { invalidArgument, notImplemented } from '@gantry/errors';
+import { findRuntime } from './external/oci-command.ts';
+import type { OciRuntime } from './external/oci-command.ts';
 import type { StdioOwner } from './stdio/ends.ts';
 
 export interface RuntimeOptions {
@@ -13,26 +16,36 @@ export interface RuntimeOptions {
   /** The cgroup the shim itself moves to; empty: it stays. */
   readonly shimCgroup: string;
   readonly stdioOwner?: StdioOwner;
+  /** Whose containers these are, when not our own runtime's. */
+  readonly external?: OciRuntime;
 }
 
 /** Runtime names that clients write by habit and that mean the one inside. */
 const ownRuntimeNames = new Set(['', 'runc', 'gantry-runtime']);
 
+/** Where containerd has the states of runtimes, a directory for each namespace below it. */
+const defaultRoot = '/run/containerd/runc';
+
 /** `options` may be absent or empty. Throws invalid argument or not implemented, naming the field. */
-export function parseRuntimeOptions(options: wellKnown.Any | undefined): RuntimeOptions {
+export function parseRuntimeOptions(options: wellKnown.Any | undefined, namespace: string): RuntimeOptions {
   if (options === undefined || options.typeUrl === '') return { noPivot: false, noNewKeyring: false, shimCgroup: '' };
   const typeName = options.typeUrl.slice(options.typeUrl.lastIndexOf('/') + 1);
   if (typeName !== runcOptions.Options.typeName) throw invalidArgument(`runtime options of type ${options.typeUrl}`);
   const given = unpackAny(runcOptions.Options, options);
-  if (!ownRuntimeNames.has(given.binaryName)) {
-    throw notImplemented(`runtime option binary_name "${given.binaryName}": external OCI runtimes`);
-  }
-  if (given.systemdCgroup) throw notImplemented('runtime option systemd_cgroup');
+  const external = ownRuntimeNames.has(given.binaryName) ? undefined : externalRuntime(given, namespace);
+  if (given.systemdCgroup && external === undefined) throw notImplemented('runtime option systemd_cgroup');
   const owned = given.ioUid !== 0 || given.ioGid !== 0;
   return {
     noPivot: given.noPivotRoot,
     noNewKeyring: given.noNewKeyring,
     shimCgroup: given.shimCgroup,
     ...(owned ? { stdioOwner: { uid: given.ioUid, gid: given.ioGid } } : {}),
+    ...(external === undefined ? {} : { external }),
   };
+}
+
+function externalRuntime({ binaryName, root, systemdCgroup }: runcOptions.Options, namespace: string): OciRuntime {
+  if (root !== '' && !isAbsolute(root)) throw invalidArgument(`runtime option root "${root}": not an absolute path`);
+  const program = findRuntime(binaryName);
+  return { program, root: join(root === '' ? defaultRoot : root, namespace), systemdCgroup };
 }

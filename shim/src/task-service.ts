@@ -9,6 +9,7 @@ import type { wellKnown } from '@gantry/api/shim';
 import { alreadyExists, invalidArgument, notFound, notImplemented } from '@gantry/errors';
 import { parseLinuxResources } from '@gantry/oci';
 import type { EventQueue } from './events/event-queue.ts';
+import { createExternal } from './external/external-container.ts';
 import { parseRuntimeOptions } from './runtime-options.ts';
 import type { RuntimeOptions } from './runtime-options.ts';
 import type { Exit } from './process/reaper.ts';
@@ -48,16 +49,22 @@ export class TaskService {
     if (this.isOccupied) throw alreadyExists(`container "${request.id}"`);
     if (request.checkpoint !== '') throw notImplemented('create from a checkpoint');
     if (!request.bundle.startsWith('/')) throw invalidArgument(`bundle "${request.bundle}": not an absolute path`);
-    const options = parseRuntimeOptions(request.options);
+    const options = parseRuntimeOptions(request.options, this.#parts.namespace);
     this.#creating = true;
     try {
       if (options.shimCgroup !== '') this.#parts.joinCgroup(options.shimCgroup);
-      this.#task = await Task.create(this.#parts, toCreateTask(request, options));
+      this.#task = await Task.create(this.#partsFor(options), toCreateTask(request, options));
     } finally {
       this.#creating = false;
     }
     this.#parts.log.info('created', { container: request.id, pid: this.#task.init.pid });
     return taskV3.CreateTaskResponse.create({ pid: this.#task.init.pid });
+  }
+
+  /** Somebody else's runtime takes the place of ours. */
+  #partsFor({ external }: RuntimeOptions): TaskParts {
+    if (external === undefined) return this.#parts;
+    return { ...this.#parts, createContainer: (sys, request) => createExternal(sys, external, request) };
   }
 
   async start(request: taskV3.StartRequest): Promise<taskV3.StartResponse> {

@@ -253,7 +253,7 @@ async function openRooms(config: Config, events: EventExchange, log: Log, teardo
 
 /** The tasks, none looked for yet, with what starts shims and hears from them. */
 async function openTasks(
-  { address, runtimes, spareShims, state }: Config,
+  { address, binaries, runtimes, spareShims, state }: Config,
   events: EventExchange,
   log: Log,
   teardowns: Teardown[],
@@ -287,7 +287,7 @@ async function openTasks(
   const records = new TaskRecords(state);
   records.prepare();
   const foreign = new ForeignShims({ address, eventsPath, publishBinary: gantrydEntry(), timeouts, log });
-  const manager = new TaskManager({ records, bundles, launcher, foreign, runtimes, events, timeouts, log });
+  const manager = new TaskManager({ records, bundles, launcher, foreign, runtimes, binaries, events, timeouts, log });
   teardowns.push(() => manager.close());
   const receiver = eventReceiver(
     events,

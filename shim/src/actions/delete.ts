@@ -9,6 +9,7 @@ import { nowNs, taskV3, timestampFromNs } from '@gantry/api/shim';
 import { linux } from '@gantry/libc';
 import { deleteLeftovers } from '@gantry/runtime';
 import type { ShimArguments } from '../arguments.ts';
+import { deleteExternal, readNote } from '../external/external-note.ts';
 import { readExitRecord } from '../process/exit-record.ts';
 
 /** 128 + SIGKILL. */
@@ -19,6 +20,8 @@ export function deleteAction(given: ShimArguments): number {
   const bundle = given.bundle === '' ? process.cwd() : given.bundle;
   const pid = readPid(join(bundle, 'init.pid'));
   deleteLeftovers(linux, bundle);
+  const note = readNote(bundle);
+  if (note !== undefined) deleteExternal(linux, bundle, note);
   removeSocketOf(bundle);
   const record = readExitRecord(bundle);
   const response = taskV3.DeleteResponse.create({

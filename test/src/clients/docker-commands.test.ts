@@ -12,7 +12,7 @@ const state = '{{.State.Status}} {{.State.ExitCode}} {{.State.OOMKilled}} {{.Res
 
 t.setTimeout(300_000);
 t.test('docker commands do the same on gantryd as on containerd', { skip, timeout: 280_000 }, async (t) => {
-  const pair = new DockerPair();
+  const pair = new DockerPair(['--add-runtime', 'other=/usr/sbin/runc']);
   await pair.start();
   const docker = pair.comparer(t);
   const inspect = (id: string) => docker(['inspect', '--format', state, id]);
@@ -222,6 +222,8 @@ t.test('docker commands do the same on gantryd as on containerd', { skip, timeou
     await docker(['rm', '--force', 'web']);
     await docker(['network', 'rm', 'net']);
     await docker(['run', '--rm', '--runtime', 'io.containerd.runc.v2', 'box', 'echo', 'by name']);
+    await docker(['run', '--rm', '--runtime', 'other', 'box', 'sh', '-c', 'echo by another; exit 3']);
+    await docker(['run', '--rm', '-it', '--runtime', 'other', 'box', 'tty'], { terminal: true });
     await docker(['run', '--rm', '--runtime', 'io.containerd.nobody.v1', 'box', 'true']);
     await docker(['info', '--format', '{{.DefaultRuntime}} {{.Driver}} {{.CgroupDriver}} {{.CgroupVersion}}']);
     await docker(['run', '--rm', '--name', 'seen', 'box', 'sh', '-c', 'exit 3']);

@@ -26,6 +26,8 @@ export interface Config {
   readonly spareShims: number;
   /** Runtime names that start another shim than theirs: a program's path, its name, or a runtime name. */
   readonly runtimes: ReadonlyMap<string, string>;
+  /** OCI runtimes by what clients call them in the option BinaryName: a program's path or name; empty is our own. */
+  readonly binaries: ReadonlyMap<string, string>;
   /** Where `hosts.toml` files of registries are looked for. */
   readonly registryDirectories: readonly string[];
 }
@@ -38,6 +40,7 @@ export const defaultConfig: Config = {
   socketGid: undefined,
   spareShims: 2,
   runtimes: new Map(),
+  binaries: new Map(),
   registryDirectories: ['/etc/gantry/certs.d', '/etc/containerd/certs.d'],
 };
 
@@ -75,6 +78,7 @@ export function parseConfig(text: string, source: string): LoadedConfig {
     socketGid: reader.integer('grpc.gid') ?? defaultConfig.socketGid,
     spareShims: parseSpares(reader.integer('shim.spares') ?? defaultConfig.spareShims, `${source}: shim.spares`),
     runtimes: reader.texts('runtimes'),
+    binaries: reader.texts('binaries'),
     registryDirectories: reader.text('registry.config_path')?.split(':') ?? defaultConfig.registryDirectories,
     logLevel: parseLogLevel(reader.text('debug.level') ?? defaultConfig.logLevel, `${source}: debug.level`),
   };
@@ -121,6 +125,12 @@ export function formatConfig(config: Config): string {
     "# and io.containerd.runc.v2 start gantry's own; any other name X.NAME.VERSION starts containerd-shim-NAME-VERSION.",
     '# "io.containerd.runc.v2" = "/usr/bin/containerd-shim-runc-v2"',
     ...[...config.runtimes].map(([name, shim]) => `${JSON.stringify(name)} = ${JSON.stringify(shim)}`),
+    '',
+    '[binaries]',
+    "# OCI runtimes, for containers in gantry's shim: what the option BinaryName says, and the program that is meant. Without a",
+    '# line here "runc" is the runtime in the shim, and any other name or path is that program.',
+    '# runc = "/usr/sbin/runc"',
+    ...[...config.binaries].map(([name, program]) => `${JSON.stringify(name)} = ${JSON.stringify(program)}`),
     '',
     '[registry]',
     '# Directories with a directory a registry (HOST_PORT_, HOST:PORT, _default) that has a hosts.toml or certificates.',

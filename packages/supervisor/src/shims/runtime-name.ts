@@ -11,7 +11,7 @@
  */
 import { accessSync, constants, statSync } from 'node:fs';
 import path from 'node:path';
-import { runcOptions, unpackAny } from '@gantry/api';
+import { isAny, packAny, runcOptions, unpackAny } from '@gantry/api';
 import type { wellKnown } from '@gantry/api';
 import { messageOf, unknown } from '@gantry/errors';
 
@@ -67,6 +67,17 @@ function isProgram(file: string): boolean {
 
 function notInstalled(name: string, binary: string): Error {
   return unknown(`${resolving}: runtime "${name}" binary not installed "${binary}": file does not exist`);
+}
+
+/** The options with the OCI runtime that the configuration means by the one they name; the very same when it means none. */
+export function mapBinary(
+  options: wellKnown.Any | undefined,
+  binaries: ReadonlyMap<string, string>,
+): wellKnown.Any | undefined {
+  if (binaries.size === 0 || options === undefined || !isAny(runcOptions.Options, options)) return options;
+  const given = unpackAny(runcOptions.Options, options);
+  const binaryName = binaries.get(given.binaryName);
+  return binaryName === undefined ? options : packAny(runcOptions.Options, { ...given, binaryName });
 }
 
 /** The options as JSON, for the bundle's `options.json`; `{}` when there are none or they are of another kind. */

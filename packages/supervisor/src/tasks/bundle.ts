@@ -129,7 +129,8 @@ export class Bundles {
 
   /** Whether the runtime has left something that only its clean-up can end. */
   async hasLeftovers(name: TaskName): Promise<boolean> {
-    return (await readOrEmpty(path.join(this.pathOf(name), 'state.json'))) !== '';
+    const notes = ['state.json', 'external.json'].map((file) => path.join(this.pathOf(name), file));
+    return (await Promise.all(notes.map(readOrEmpty))).some((text) => text !== '');
   }
 
   /** Whether the shim noted how its init ended. */

@@ -13,7 +13,7 @@ import { failpoint } from '../failpoints.ts';
 import type { LaunchedShim } from '../shims/launcher.ts';
 import type { ProcessIdentity } from '../shims/process-identity.ts';
 import type { Runtime } from '../shims/runtime-name.ts';
-import { optionsAsJson, resolveRuntime } from '../shims/runtime-name.ts';
+import { mapBinary, optionsAsJson, resolveRuntime } from '../shims/runtime-name.ts';
 import type { TaskName } from './bundle.ts';
 import type { TaskManager } from './manager.ts';
 import type { Task } from './task.ts';
@@ -42,9 +42,10 @@ export function fingerprint(request: CreateTask): string {
 }
 
 /** Resolves to the pid of init. Throws with nothing left behind. */
-export async function createTask(manager: TaskManager, request: CreateTask): Promise<number> {
-  const { bundles, log, records, runtimes } = manager.components;
-  const found = resolveRuntime(request.runtime, runtimes);
+export async function createTask(manager: TaskManager, given: CreateTask): Promise<number> {
+  const { binaries, bundles, log, records, runtimes } = manager.components;
+  const found = resolveRuntime(given.runtime, runtimes);
+  const request = found.kind === 'own' ? { ...given, options: mapBinary(given.options, binaries) } : given;
   const { namespace, id, runtime, stdin, stdout, stderr, terminal } = request;
   const record = {
     runtime,

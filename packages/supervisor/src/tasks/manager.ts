@@ -38,6 +38,8 @@ export interface TaskManagerComponents {
   readonly foreign: ForeignShims;
   /** Runtime names that the configuration gives a shim. */
   readonly runtimes: ReadonlyMap<string, string>;
+  /** OCI runtimes that it means by their names. */
+  readonly binaries: ReadonlyMap<string, string>;
   readonly events: Publisher;
   readonly timeouts: Timeouts;
   readonly log: TaskLog;
