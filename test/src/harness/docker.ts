@@ -93,7 +93,7 @@ export class DockerEngine {
     return ['data', 'exec'].some((name) => `${place}/`.startsWith(`${path.join(this.dir, name)}/`));
   }
 
-  /** Removes the empty parent of its containers' control groups, which a stock containerd leaves. */
+  /** Removes the empty parent of its containers' control groups, which runc leaves. */
   async removeGroup(): Promise<void> {
     for (const name of ['.', ...readdirSync('/sys/fs/cgroup')]) {
       const group = path.join('/sys/fs/cgroup', name, this.group);
@@ -162,8 +162,8 @@ export class DockerPair {
     await Promise.all(this.#engines.map((engine) => engine.stop()));
     await Promise.all(this.#engines.map(({ below }) => below.stop()));
     // The engine makes its fifos below its own directory: what comes and goes where clients make theirs is others'.
+    for (const engine of this.#engines) await engine.removeGroup();
     const left = leaks(hostState(), [this.ours.dir, this.ours.group]);
-    await this.stock.removeGroup();
     removeScratch(this.dir);
     return left;
   }
