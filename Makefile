@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PREFIX ?= /usr/local
 BIN := node_modules/.bin
 
-.PHONY: help setup build run test test-unit test-vm bench check lint format install clean
+.PHONY: help setup build run test test-unit test-vm bench fuzz check lint format install clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ bench: ## gantryd beside a stock containerd, measured by turns (ARGS="--help" li
 	@scripts/setup.sh test
 	@$(MAKE) --no-print-directory build
 	@node bench/dist/main.js $(or $(ARGS),--docs)
+
+# CASES=N, FIRST=N; a case that fails is told by its number.
+fuzz: build ## configurations with mistakes through the runtime (CASES=2000)
+	@GANTRY_FUZZ_CASES=$(or $(CASES),2000) GANTRY_FUZZ_FIRST=$(or $(FIRST),1) node test/dist/fuzz/config.test.js
 
 check: build lint ## types, lint, format, import walls
 	@node scripts/test.mjs style
