@@ -42,12 +42,10 @@ export function fromServiceError(err: unknown): unknown {
     return err;
   }
   const details = 'details' in err && typeof err.details === 'string' ? err.details : err.message;
-  // containerd has no better code for a deadline or a cancellation that it noticed before we did.
-  if (err.code === statusNumbers.unknown && details.endsWith('context deadline exceeded')) {
-    return new GantryError('deadline exceeded', details);
-  }
-  if (err.code === statusNumbers.unknown && details.endsWith('context canceled')) {
-    return new GantryError('cancelled', details);
+  // containerd has no better code for a deadline or a cancellation that it, or its shim, noticed before we did.
+  if (err.code === statusNumbers.unknown) {
+    if (/context deadline exceeded(?:: unknown)?$/.test(details)) return new GantryError('deadline exceeded', details);
+    if (/context canceled(?:: unknown)?$/.test(details)) return new GantryError('cancelled', details);
   }
   return fromStatus({ code: err.code, message: withoutChannelJargon(details) });
 }
