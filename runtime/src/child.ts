@@ -6,6 +6,7 @@ import { deadlineExceeded, internal } from '@gantry/errors';
 import { isErrno, POLLIN, processStartTime, SIGKILL, WNOHANG } from '@gantry/libc';
 import type { ChannelCalls, FileCalls, ProcessCalls, WaitResult } from '@gantry/libc';
 import type { Deadline, ParentChannel, Received } from './handshake.ts';
+import { startError } from './set-up.ts';
 
 type Calls = Pick<ProcessCalls, 'pidfdOpen' | 'pidfdSendSignal' | 'wait4'> &
   Pick<ChannelCalls, 'poll'> &
@@ -76,7 +77,23 @@ export class Child {
   }
 }
 
-/** Waits for an intermediate process, which ends by itself after its last message. */
-export function reapIntermediate(sys: Pick<ProcessCalls, 'wait4'>, pid: number): void {
-  sys.wait4(pid, 0);
+/**
+ * Takes the process that `first`, which only gave birth to it, tells of: it is ours by CLONE_PARENT. `first` ends by
+ * itself and has been reaped when this returns.
+ */
+export function adoptBorn(sys: Calls, first: Child, channel: ParentChannel, deadline: Deadline): Child {
+  let born: number;
+  try {
+    const message = first.receive(channel, deadline);
+    if (message.kind !== 'born') throw internal(`container process said ${message.kind}, not its pid`);
+    // Throws when it is not a child of ours.
+    sys.wait4(message.pid, WNOHANG);
+    born = message.pid;
+  } catch (err) {
+    first.destroy();
+    throw startError(err);
+  }
+  sys.wait4(first.pid, 0);
+  sys.close(first.pidfd);
+  return new Child(sys, born);
 }

@@ -40,6 +40,8 @@ export interface CreateRequest {
   readonly stdio: Stdio;
   /** chroot instead of pivot_root, for hosts whose root is a ramfs. */
   readonly noPivot?: boolean;
+  /** Do without a control group where none can be made. */
+  readonly rootless?: boolean;
   /** Stay in the caller's session keyring. */
   readonly noNewKeyring?: boolean;
   /** As many of the caller's descriptors from 3 on stay open in the container, under their numbers. */

@@ -1,11 +1,11 @@
 /** Create: from a bundle to a container whose init waits to be started. Parent's side; the child's is init/init.ts. */
-import { failedPrecondition, internal } from '@gantry/errors';
+import { failedPrecondition } from '@gantry/errors';
 import { openCgroup } from '@gantry/cgroups';
 import type { Cgroup, CgroupHierarchy } from '@gantry/cgroups';
-import { eventLoopDescriptors, WNOHANG } from '@gantry/libc';
+import { eventLoopDescriptors } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
 import type { Process, Spec } from '@gantry/oci';
-import { Child, reapIntermediate } from './child.ts';
+import { adoptBorn, Child } from './child.ts';
 import { CleanUp, Descriptors } from './clean-up.ts';
 import type { Container, CreateRequest } from './container.ts';
 import { LinuxContainer } from './linux-container.ts';
@@ -25,10 +25,13 @@ import { hostId, writeMappings } from './namespaces/user-mappings.ts';
 import { planProcess } from './process/plan.ts';
 import { ownStdio, withDescriptor } from './process/stdio.ts';
 import { joinResctrl, makeResctrl } from './resctrl.ts';
+import { groupIfAllowed, isUnprivileged, mapUnprivileged } from './rootless.ts';
+import type { RootfsPlan } from './rootfs/assemble.ts';
 import { attachOnHost, detachFromHost, rootOnHost } from './rootfs/on-host.ts';
 import { planRootfs } from './rootfs/plan.ts';
-import { completeSetUp, startError } from './set-up.ts';
+import { completeSetUp } from './set-up.ts';
 import { removeState, writePid, writeState } from './state.ts';
+import type { RuntimeState } from './state.ts';
 import { validateCreate } from './validate.ts';
 
 /** How long removing a control group may take when a create is undone. */
@@ -73,30 +76,22 @@ function createSteps(
   const namespaces = planNamespaces(sys, spec, descriptors);
   // Empty or absent: below the runtime's own group.
   const groupPath = spec.linux?.cgroupsPath ?? '';
-  const cgroup = openCgroup(hierarchy, groupPath === '' ? id : groupPath);
-  const rootfs = planRootfs(sys, request, hierarchy, cgroup, descriptors);
+  const group = openCgroup(hierarchy, groupPath === '' ? id : groupPath);
+  const rootless = request.rootless === true;
+  const cgroup = rootless ? groupIfAllowed(hierarchy, group, spec, cleanUp) : group;
+  // What an ordinary user may not do, his child may.
+  const byChild = isUnprivileged();
+  const openRootfs = (): RootfsPlan => planRootfs(sys, request, hierarchy, cgroup, descriptors);
+  const rootfs = byChild ? openRootfs : openRootfs();
   const uid = hostId(spec.linux?.uidMappings, plan.uid) ?? plan.uid;
   if (!plan.terminal) ownStdio(sys, stdio, uid);
 
   const cgroupPaths = cgroup.paths();
-  const atTheEnd = poststopOf(request);
-  if (atTheEnd !== undefined) cleanUp.add(() => runPoststop(sys, atTheEnd));
-  const hostRoot = rootOnHost(request);
-  const rdt = spec.linux?.intelRdt;
-  const resctrl = rdt && makeResctrl(rdt, id, cleanUp);
-  const kept = {
-    ...atTheEnd,
-    ...(hostRoot === undefined ? {} : { hostRoot }),
-    ...(resctrl === undefined ? {} : { resctrl: resctrl.made }),
-  };
-  if (hostRoot !== undefined) {
-    attachOnHost(sys, rootfs.root, hostRoot);
-    cleanUp.add(() => detachFromHost(sys, hostRoot));
-  }
-  writeState(sys, stateDir, { id, pid: 0, startTime: '', cgroupPaths, ...kept });
+  const belongings = makeBelongings(sys, request, rootfs, cleanUp);
+  writeState(sys, stateDir, { id, pid: 0, startTime: '', cgroupPaths, ...belongings });
   cleanUp.add(() => removeState(sys, stateDir));
   const cgroupBeforeJoins = namespaces.joins.some(({ type }) => type === 'mount');
-  const cgroupFd = beginCgroup(cgroup, spec, cleanUp, cgroupBeforeJoins);
+  const cgroupFd = beginCgroup(cgroup, spec, cleanUp, { complete: cgroupBeforeJoins, rootless });
   if (cgroupFd !== undefined) descriptors.keep(cgroupFd);
 
   const { parentFd, childFd } = openChannel(sys);
@@ -117,7 +112,8 @@ function createSteps(
     groupFollows: cgroup.mode !== 'unified' && !cgroupBeforeJoins,
     cgroupBeforeJoins,
     // Hooks look at the process's group as well.
-    cgroupFirst: hooked || namespaces.newCgroup || rootfs.mounts.some(({ type }) => type.startsWith('cgroup')),
+    cgroupFirst:
+      hooked || namespaces.newCgroup || (spec.mounts ?? []).some(({ type = '' }) => type.startsWith('cgroup')),
     limitsByParent: namespaces.newUser || namespaces.user !== undefined,
     keptDescriptors: keptDescriptors(childFd, startListener),
     preservedFds: request.preservedFds ?? 0,
@@ -128,24 +124,25 @@ function createSteps(
   };
   const child = giveBirth(sys, initPlan, cgroupFd, channel, deadline, descriptors);
   cleanUp.add(() => child.destroy());
-  joinResctrl(rdt, id, child.pid);
+  joinResctrl(spec.linux?.intelRdt, id, child.pid);
   moveNetDevices(sys, spec.linux?.netDevices ?? {}, child.pid, namespaces);
   if (namespaces.newUser) {
-    writeMappings(sys, child.pid, spec);
+    if (byChild) mapUnprivileged(sys, child.pid, spec, plan.oomScoreAdj);
+    else writeMappings(sys, child.pid, spec);
     channel.send('mapped');
   }
   // What follows happens while the child mounts.
   if (initPlan.groupFollows) {
-    finishCgroup(cgroup, spec);
+    finishCgroup(cgroup, spec, rootless);
     channel.send('grouped');
   }
-  writeState(sys, stateDir, { id, pid: child.pid, startTime: String(child.startTime), cgroupPaths, ...kept });
+  writeState(sys, stateDir, { id, pid: child.pid, startTime: String(child.startTime), cgroupPaths, ...belongings });
   writePid(sys, stateDir, child.pid);
   const console = completeSetUp(sys, {
     child,
     channel,
     deadline,
-    plan,
+    plan: byChild ? { ...plan, oomScoreAdj: undefined } : plan,
     cleanUp,
     cgroup,
     limitsByParent: initPlan.limitsByParent,
@@ -166,10 +163,37 @@ function createSteps(
     hasPrivatePidNamespace: hasNew(spec, 'pid'),
     namespaceFlags: containerFlags(spec),
     noNewKeyring: initPlan.noNewKeyring,
-    hostRoot,
-    resctrl: resctrl?.made ?? [],
+    hostRoot: belongings.hostRoot,
+    resctrl: belongings.resctrl ?? [],
     createTimeoutMs: request.timeoutMs,
   });
+}
+
+/** What a container may have beside its processes and its group, as the state remembers it; undone by `cleanUp`. */
+type Belongings = Pick<RuntimeState, 'poststop' | 'hostRoot' | 'resctrl'>;
+
+function makeBelongings(
+  sys: Syscalls,
+  request: CreateRequest,
+  rootfs: InitPlan['rootfs'],
+  cleanUp: CleanUp,
+): Belongings {
+  const atTheEnd = poststopOf(request);
+  if (atTheEnd !== undefined) cleanUp.add(() => runPoststop(sys, atTheEnd));
+  const rdt = request.spec.linux?.intelRdt;
+  const hostRoot = rootOnHost(request);
+  if (rdt === undefined && hostRoot === undefined) return atTheEnd ?? {};
+  const resctrl = rdt && makeResctrl(rdt, request.id, cleanUp).made;
+  if (hostRoot !== undefined) {
+    if (typeof rootfs === 'function') throw failedPrecondition('a rootless container needs a mount namespace');
+    attachOnHost(sys, rootfs.root, hostRoot);
+    cleanUp.add(() => detachFromHost(sys, hostRoot));
+  }
+  return {
+    ...atTheEnd,
+    ...(hostRoot === undefined ? {} : { hostRoot }),
+    ...(resctrl === undefined ? {} : { resctrl }),
+  };
 }
 
 function runRuntimeHooks(sys: Syscalls, subject: HookSubject): void {
@@ -182,17 +206,25 @@ function runRuntimeHooks(sys: Syscalls, subject: HookSubject): void {
  * directory, because the controllers' are joined later, unless it is to be `complete`. Returns a descriptor of the
  * birthplace.
  */
-function beginCgroup(cgroup: Cgroup, spec: Spec, cleanUp: CleanUp, complete: boolean): number | undefined {
+function beginCgroup(
+  cgroup: Cgroup,
+  spec: Spec,
+  cleanUp: CleanUp,
+  { complete, rootless }: { readonly complete: boolean; readonly rootless: boolean },
+): number | undefined {
   const members = cgroup.pids().length;
   if (members > 0) throw failedPrecondition(`container's cgroup is not empty: ${members} process(es) found`);
   cleanUp.add(() => cgroup.remove(CLEAN_UP_TIMEOUT_MS));
-  if (complete || cgroup.mode === 'unified') finishCgroup(cgroup, spec);
+  if (complete || cgroup.mode === 'unified') finishCgroup(cgroup, spec, rootless);
   return cgroup.birthplace();
 }
 
-function finishCgroup(cgroup: Cgroup, spec: Spec): void {
+function finishCgroup(cgroup: Cgroup, spec: Spec, rootless: boolean): void {
+  const { resources = {} } = spec.linux ?? {};
   cgroup.create();
-  cgroup.apply(spec.linux?.resources ?? {});
+  // Device rules are not for an ordinary user to make, and his containers can make no device.
+  if (!rootless) cgroup.apply(resources);
+  else if (cgroup.exists()) cgroup.update(resources);
 }
 
 function keptDescriptors(childFd: number, startListener: number | undefined): number[] {
@@ -214,26 +246,15 @@ function giveBirth(
   descriptors.close(plan.childFd);
   const first = new Child(sys, pid);
   if (!plan.namespaces.needsIntermediate) return first;
-  let born: number;
-  try {
-    const message = first.receive(channel, deadline);
-    if (message.kind !== 'born') throw internal(`container process said ${message.kind}, not its pid`);
-    // Throws when it is not a child of ours.
-    sys.wait4(message.pid, WNOHANG);
-    born = message.pid;
-  } catch (err) {
-    first.destroy();
-    throw startError(err);
-  }
-  reapIntermediate(sys, pid);
-  sys.close(first.pidfd);
-  return new Child(sys, born);
+  return adoptBorn(sys, first, channel, deadline);
 }
 
 function clone(sys: Syscalls, plan: NamespacePlan, cgroupFd: number | undefined): number {
   // An intermediate process makes the namespaces in its turn.
   const flags = plan.needsIntermediate ? 0 : plan.cloneFlags;
-  const make = (): number => hiddenClone(sys, flags, cgroupFd);
+  // Its maps are written by way of /proc, which shows nothing of a hidden process to an ordinary user.
+  const visible = plan.newUser && isUnprivileged();
+  const make = (): number => (visible ? sys.clone(flags, cgroupFd) : hiddenClone(sys, flags, cgroupFd));
   try {
     if (plan.pid === undefined || plan.needsIntermediate) return make();
     return cloneInPidNamespace(sys, plan.pid.fd, make);

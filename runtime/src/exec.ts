@@ -15,7 +15,7 @@ import {
   POLLIN,
 } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
-import { Child } from './child.ts';
+import { adoptBorn, Child } from './child.ts';
 import { CleanUp, Descriptors } from './clean-up.ts';
 import type { ExecRequest, ExecutedProcess } from './container.ts';
 import { Deadline, openChannel, ParentChannel } from './handshake.ts';
@@ -30,6 +30,7 @@ import { hostId } from './namespaces/user-mappings.ts';
 import { planProcess } from './process/plan.ts';
 import { ownStdio, withDescriptor } from './process/stdio.ts';
 import { joinResctrl } from './resctrl.ts';
+import { isUnprivileged } from './rootless.ts';
 import { asksAgent, sendListener } from './seccomp-agent.ts';
 import type { AgentSubject } from './seccomp-agent.ts';
 import { validateProcess } from './validate.ts';
@@ -62,7 +63,8 @@ export function execInContainer(sys: Syscalls, parts: ContainerParts, request: E
     descriptors.keep(childFd);
     const limitsByParent = (parts.namespaceFlags & CLONE_NEWUSER) !== 0;
     const killsBefore = cgroup.oomKills();
-    const child = giveBirth(sys, parts, {
+    const byOwner = limitsByParent && isUnprivileged();
+    const first = giveBirth(sys, parts, {
       id: parts.id,
       process: plan,
       stdio: request.stdio,
@@ -73,11 +75,13 @@ export function execInContainer(sys: Syscalls, parts: ContainerParts, request: E
       unifiedDone: false,
       noNewKeyring: parts.noNewKeyring,
       limitsByParent,
+      byOwner,
       keptDescriptors: withDescriptor(eventLoopDescriptors(), childFd),
       preservedFds: request.preservedFds ?? 0,
       parentFd,
       childFd,
     });
+    const child = byOwner ? adoptBorn(sys, first, channel, deadline) : first;
     cleanUp.add(() => child.destroy());
     joinResctrl(spec.linux?.intelRdt, parts.id, child.pid);
     descriptors.close(childFd);
@@ -85,7 +89,8 @@ export function execInContainer(sys: Syscalls, parts: ContainerParts, request: E
       child,
       channel,
       deadline,
-      plan,
+      // It has done that itself, as far as its owner may.
+      plan: byOwner ? { ...plan, oomScoreAdj: undefined } : plan,
       cleanUp,
       cgroup,
       limitsByParent,
@@ -145,7 +150,7 @@ function cloneInto(sys: Syscalls, parts: ContainerParts, plan: ExecPlan, cgroupF
   const make = (): number => hiddenClone(sys, 0, cgroupFd);
   let pid: number;
   try {
-    const joinsPid = (parts.namespaceFlags & CLONE_NEWPID) !== 0;
+    const joinsPid = (parts.namespaceFlags & CLONE_NEWPID) !== 0 && !plan.byOwner;
     pid = joinsPid ? cloneInPidNamespace(sys, parts.child.pidfd, make) : make();
   } catch (err) {
     // The kernel's answer for a pid namespace whose init has ended.

@@ -15,15 +15,10 @@
  */
 import { posix } from 'node:path';
 import { deadlineExceeded, messageOf, unknown, wrap } from '@gantry/errors';
-import { CLOSE_RANGE_CLOEXEC, POLLIN, POLLOUT, SIGKILL } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
 import { supportedOciVersion } from '@gantry/oci';
 import type { ContainerStatus, Hook, HookKind, Spec, State } from '@gantry/oci';
-
-const LAST_FD = 0xffff_ffff;
-
-/** Of what a hook prints, as much as an error text can bear. */
-const MAX_OUTPUT_BYTES = 4096;
+import { runProgram } from './run-program.ts';
 
 const statusIn: Readonly<Record<HookKind, ContainerStatus>> = {
   prestart: 'creating',
@@ -88,122 +83,12 @@ export function hookInput(kind: HookKind, { id, bundle, spec, pid }: HookSubject
 }
 
 function runHook(sys: Syscalls, hook: Hook, input: string, directory: string): void {
-  const stdin = sys.pipe2(0);
-  const output = sys.pipe2(0);
-  const pid = sys.clone(0);
-  if (pid === 0) becomeHook(sys, hook, stdin.readEnd, output.writeEnd, directory);
-  sys.close(stdin.readEnd);
-  sys.close(output.writeEnd);
-  const pidfd = sys.pidfdOpen(pid);
-  const said = new Conversation(sys, stdin.writeEnd, output.readEnd, Buffer.from(input));
-  try {
-    const timeoutMs = hook.timeout === undefined ? -1 : hook.timeout * 1000;
-    const inTime = said.hold(pidfd, timeoutMs);
-    if (!inTime) sys.pidfdSendSignal(pidfd, SIGKILL);
-    const { exitStatus = 0, signal = 0 } = sys.wait4(pid, 0) ?? {};
-    if (!inTime) throw deadlineExceeded(`hook ran past specified timeout of ${(timeoutMs / 1000).toFixed(1)}s`);
-    if (exitStatus === 0) return;
-    const how = signal === 0 ? `exit status ${exitStatus}` : `signal ${signal}`;
-    throw unknown(`${how}, output: ${said.output()}`);
-  } finally {
-    said.close();
-    sys.close(pidfd);
-  }
-}
-
-/** Never returns. Nothing of ours is in it but the two pipes. */
-function becomeHook(sys: Syscalls, hook: Hook, input: number, output: number, directory: string): never {
-  const { path, args = [path], env = [] } = hook;
-  try {
-    sys.resetSignals();
-    sys.dup2(input, 0);
-    sys.dup2(output, 1);
-    sys.dup2(output, 2);
-    sys.closeRange(3, LAST_FD, CLOSE_RANGE_CLOEXEC);
-    sys.chdir(directory);
-    return sys.execve(path, args.length === 0 ? [posix.basename(path)] : args, env);
-  } catch (err) {
-    try {
-      sys.write(2, Buffer.from(messageOf(err)));
-    } catch {
-      // Nobody listens; the status says enough.
-    }
-    return sys.exitNow(1);
-  }
-}
-
-/** Feeding a process its input and keeping the end of what it prints, until it has ended. */
-class Conversation {
-  readonly #sys: Syscalls;
-  #input: number;
-  #output: number;
-  #left: Buffer;
-  #printed = Buffer.alloc(0);
-
-  constructor(sys: Syscalls, input: number, output: number, text: Buffer) {
-    this.#sys = sys;
-    this.#input = input;
-    this.#output = output;
-    this.#left = text;
-    for (const fd of [input, output]) sys.setNonBlocking(fd, true);
-  }
-
-  /** False when the process has not ended in time; -1 is no limit. */
-  hold(pidfd: number, timeoutMs: number): boolean {
-    const until = performance.now() + timeoutMs;
-    for (;;) {
-      const left = timeoutMs < 0 ? -1 : Math.max(0, until - performance.now());
-      // A negative descriptor is passed over by the kernel.
-      const [ended = 0, writable = 0, readable = 0] = this.#sys.poll(
-        [
-          { fd: pidfd, events: POLLIN },
-          { fd: this.#input, events: POLLOUT },
-          { fd: this.#output, events: POLLIN },
-        ],
-        left,
-      );
-      if (writable !== 0) this.#write();
-      if (readable !== 0) this.#read();
-      // What it has left in the pipe is there at once; a child of its own may keep that open for ever.
-      if (ended !== 0) return true;
-      if (left === 0) return false;
-    }
-  }
-
-  #write(): void {
-    try {
-      const written = this.#sys.write(this.#input, this.#left) ?? 0;
-      this.#left = this.#left.subarray(written);
-      if (this.#left.length === 0) this.#closeInput();
-    } catch {
-      // EPIPE: it does not want to know.
-      this.#closeInput();
-    }
-  }
-
-  #read(): void {
-    const chunk = Buffer.alloc(MAX_OUTPUT_BYTES);
-    const length = this.#sys.read(this.#output, chunk);
-    if (length === undefined) return;
-    if (length === 0) {
-      this.#sys.close(this.#output);
-      this.#output = -1;
-      return;
-    }
-    this.#printed = Buffer.concat([this.#printed, chunk.subarray(0, length)]).subarray(-MAX_OUTPUT_BYTES);
-  }
-
-  #closeInput(): void {
-    this.#sys.close(this.#input);
-    this.#input = -1;
-  }
-
-  output(): string {
-    if (this.#output >= 0) this.#read();
-    return this.#printed.toString().trim();
-  }
-
-  close(): void {
-    for (const fd of [this.#input, this.#output]) if (fd >= 0) this.#sys.close(fd);
-  }
+  const { path, args = [path], env = [], timeout } = hook;
+  const timeoutMs = timeout === undefined ? -1 : timeout * 1000;
+  const argv = args.length === 0 ? [posix.basename(path)] : args;
+  const { inTime, exitStatus, signal, output } = runProgram(sys, { path, argv, env, directory, input, timeoutMs });
+  if (!inTime) throw deadlineExceeded(`hook ran past specified timeout of ${(timeoutMs / 1000).toFixed(1)}s`);
+  if (exitStatus === 0) return;
+  const how = signal === 0 ? `exit status ${exitStatus}` : `signal ${signal}`;
+  throw unknown(`${how}, output: ${output}`);
 }

@@ -12,6 +12,7 @@ import { checkSysctls } from './namespaces/sysctl.ts';
 import { appArmorEnabled } from './process/apparmor.ts';
 import { checkLabel } from './process/selinux.ts';
 import { checkResctrl } from './resctrl.ts';
+import { checkUnprivileged, isUnprivileged } from './rootless.ts';
 
 const idPattern = /^[A-Za-z0-9_+.-]+$/;
 const MAX_ID_CHARACTERS = 1024;
@@ -28,6 +29,7 @@ export function validateCreate(request: CreateRequest): Process {
   checkResctrl(spec.linux?.intelRdt);
   checkLabel(spec.linux?.mountLabel, 'linux.mountLabel');
   checkNetDevices(spec);
+  if (isUnprivileged()) checkUnprivileged(spec);
   checkNamespaces(spec);
   checkSysctls(spec);
   validateProcess(spec.process, 'process');

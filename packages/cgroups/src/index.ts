@@ -1,3 +1,4 @@
+export { absentCgroup } from './absent.ts';
 export * from './cgroup.ts';
 export { detectCgroups, hierarchyFrom } from './hierarchy.ts';
 export type { CgroupCalls, CgroupHierarchy, CgroupMount } from './hierarchy.ts';

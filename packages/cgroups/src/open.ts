@@ -1,5 +1,6 @@
 /** From a path in a configuration (or the paths in a state file) to the group it means. */
 import { invalidArgument } from '@gantry/errors';
+import { absentCgroup } from './absent.ts';
 import { CgroupV1 } from './cgroup-v1.ts';
 import type { GroupPlace } from './cgroup-v1.ts';
 import { CgroupV2 } from './cgroup-v2.ts';
@@ -22,8 +23,12 @@ export function openCgroup(hierarchy: CgroupHierarchy, unsafePath: string): Cgro
   ]);
 }
 
-/** Opens the group whose `paths()` these are. Throws invalid argument when they are not below this host's hierarchies. */
+/**
+ * Opens the group whose `paths()` these are; none is the absent one. Throws invalid argument when they are not below this
+ * host's hierarchies.
+ */
 export function cgroupFromPaths(hierarchy: CgroupHierarchy, unsafePaths: Readonly<Record<string, string>>): Cgroup {
+  if (Object.keys(unsafePaths).length === 0) return absentCgroup(hierarchy);
   let path = '';
   const locate = (name: string, { directory }: CgroupMount): string[] => {
     const unsafeDirectory = Object.hasOwn(unsafePaths, name) ? unsafePaths[name] : undefined;

@@ -22,7 +22,7 @@ export interface GlobalOptions {
   readonly root: string;
   readonly systemdCgroup: boolean;
   /** Control groups that cannot be had are done without. */
-  readonly rootless: boolean;
+  readonly rootless: boolean | 'auto';
   readonly debug: boolean;
   readonly logFile: string;
   readonly logFormat: 'text' | 'json';
@@ -42,8 +42,8 @@ export function globalOptions(given: Given): GlobalOptions {
   };
 }
 
-function isRootless(word: string): boolean {
-  if (word === '' || word === 'auto') return process.geteuid?.() !== 0;
+function isRootless(word: string): boolean | 'auto' {
+  if (word === '' || word === 'auto') return 'auto';
   if (/^(?:1|t|true)$/i.test(word)) return true;
   if (/^(?:0|f|false)$/i.test(word)) return false;
   throw invalidArgument(`invalid value ${JSON.stringify(word)} for flag -rootless: true, false or auto`);

@@ -1,4 +1,5 @@
 /** Making a container for `create` and `run`. */
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { linux, SOCK_SEQPACKET } from '@gantry/libc';
 import type { Spec } from '@gantry/oci';
@@ -6,14 +7,15 @@ import { CleanUp } from '../clean-up.ts';
 import type { Container } from '../container.ts';
 import { createContainer } from '../create.ts';
 import { deleteLeftovers } from '../delete.ts';
+import { isUnprivileged } from '../rootless.ts';
 import type { Given } from './arguments.ts';
 import { enterBundle, rootfsOf } from './bundle.ts';
+import type { Context } from './command.ts';
 import { checkConsole, connectConsole, sendConsole } from './console-socket.ts';
 import { writePidFile } from './pid-file.ts';
 import { preservedDescriptors } from './preserved.ts';
 import { timestamp, writeRecord } from './record.ts';
 import { ContainerLock } from './state-root.ts';
-import type { StateRoot } from './state-root.ts';
 import { withStartSocket } from './stored-container.ts';
 
 /** Hooks may take their time; what a set-up itself does is over within a second. */
@@ -30,7 +32,7 @@ export interface Launched {
  * Creates the container of the bundle; init waits on the start socket. `pidFile` is relative to where the command was
  * called, not to the bundle. After a failure nothing is left.
  */
-export function launch(root: StateRoot, unsafeId: string, given: Given, detached: boolean): Launched {
+export function launch({ root, options }: Context, unsafeId: string, given: Given, detached: boolean): Launched {
   const pidFile = absolute(given.text('pid-file'));
   const consoleSocket = absolute(given.text('console-socket'));
   const bundle = enterBundle(given.text('bundle'));
@@ -55,6 +57,7 @@ export function launch(root: StateRoot, unsafeId: string, given: Given, detached
       rootfs: [],
       stdio: { stdin: 0, stdout: 1, stderr: 2 },
       noPivot: given.on('no-pivot'),
+      rootless: options.rootless === 'auto' ? needsNoGroup() : options.rootless,
       noNewKeyring,
       preservedFds: preserved.count,
       startListener,
@@ -74,6 +77,11 @@ export function launch(root: StateRoot, unsafeId: string, given: Given, detached
     cleanUp.run();
     throw err;
   }
+}
+
+/** For an ordinary user, and for the root of a user namespace. */
+function needsNoGroup(): boolean {
+  return isUnprivileged() || !/^\s*0\s+0\s+4294967295\s*$/.test(readFileSync('/proc/self/uid_map', 'latin1'));
 }
 
 function absolute(path: string): string {

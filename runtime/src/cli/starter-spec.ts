@@ -1,9 +1,13 @@
 /** The configuration that `spec` writes: a shell in a container that may do little. */
+import { existsSync } from 'node:fs';
 import { defaultMaskedPaths, defaultMounts, defaultReadonlyPaths } from '@gantry/oci';
 import type { Linux, Mount, Spec } from '@gantry/oci';
 import { supportedOciVersion } from '@gantry/oci';
 
 const capabilities = ['CAP_AUDIT_WRITE', 'CAP_KILL', 'CAP_NET_BIND_SERVICE'];
+
+/** Callers of runc know it without options. */
+const procMount: Mount = { destination: '/proc', type: 'proc', source: 'proc' };
 
 const cgroupMount: Mount = {
   destination: '/sys/fs/cgroup',
@@ -27,14 +31,15 @@ export function starterSpec(rootless: { readonly uid: number; readonly gid: numb
       noNewPrivileges: true,
     },
     root: { path: 'rootfs', readonly: true },
-    hostname: 'gantry',
+    hostname: 'runc',
     mounts: [
       ...defaultMounts
         .filter(({ destination }) => destination !== '/run')
+        .map((mount) => (mount.destination === '/proc' ? procMount : mount))
         .map((mount) => (rootless === undefined ? mount : rootlessMount(mount))),
       cgroupMount,
     ],
-    linux: rootless === undefined ? rootfulLinux : rootlessLinux(rootless),
+    linux: withCgroupNamespace(rootless === undefined ? rootfulLinux : rootlessLinux(rootless)),
   };
 }
 
@@ -42,29 +47,21 @@ const paths = { maskedPaths: defaultMaskedPaths, readonlyPaths: defaultReadonlyP
 
 const rootfulLinux: Linux = {
   resources: { devices: [{ allow: false, access: 'rwm' }] },
-  namespaces: [
-    { type: 'pid' },
-    { type: 'network' },
-    { type: 'ipc' },
-    { type: 'uts' },
-    { type: 'mount' },
-    { type: 'cgroup' },
-  ],
+  namespaces: [{ type: 'pid' }, { type: 'network' }, { type: 'ipc' }, { type: 'uts' }, { type: 'mount' }],
   ...paths,
 };
+
+/** What a container sees of v2 is its own group; on v1 a namespace of them is not usual. */
+function withCgroupNamespace(linux: Linux): Linux {
+  const isUnified = existsSync('/sys/fs/cgroup/cgroup.controllers');
+  return isUnified ? { ...linux, namespaces: [...(linux.namespaces ?? []), { type: 'cgroup' }] } : linux;
+}
 
 function rootlessLinux({ uid, gid }: { readonly uid: number; readonly gid: number }): Linux {
   return {
     uidMappings: [{ containerID: 0, hostID: uid, size: 1 }],
     gidMappings: [{ containerID: 0, hostID: gid, size: 1 }],
-    namespaces: [
-      { type: 'pid' },
-      { type: 'ipc' },
-      { type: 'uts' },
-      { type: 'mount' },
-      { type: 'cgroup' },
-      { type: 'user' },
-    ],
+    namespaces: [{ type: 'pid' }, { type: 'ipc' }, { type: 'uts' }, { type: 'mount' }, { type: 'user' }],
     ...paths,
   };
 }

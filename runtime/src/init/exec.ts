@@ -1,7 +1,7 @@
 /** What a process that is added to a running container does, in order; the same rules hold as for init (init.ts). */
 import type { Cgroup } from '@gantry/cgroups';
 import { wrap } from '@gantry/errors';
-import { AT_FDCWD, CLONE_NEWPID, CLONE_NEWUSER, O_DIRECTORY, O_PATH } from '@gantry/libc';
+import { AT_FDCWD, CLONE_NEWPID, CLONE_NEWUSER, CLONE_PARENT, O_DIRECTORY, O_PATH } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
 import type { Stdio } from '../container.ts';
 import { ChildChannel } from '../handshake.ts';
@@ -9,13 +9,13 @@ import { applyAppArmor } from '../process/apparmor.ts';
 import { execute, prepareIdentity, takeIdentity } from '../process/become.ts';
 import { openConsole } from '../process/console.ts';
 import { withHome } from '../process/environment.ts';
-import { setLimits, setOomScore } from '../process/limits.ts';
+import { setLimits, setOomScore, setOwnOomScore } from '../process/limits.ts';
 import { setAffinity } from '../process/placement.ts';
 import type { ProcessPlan } from '../process/plan.ts';
 import { applyLabel, labelKeys } from '../process/selinux.ts';
 import { closeOthers, installStdio, installTerminal, reopenNull } from '../process/stdio.ts';
 import { enterDirectoryAsRoot } from '../rootfs/pivot.ts';
-import { joinKeyring } from './init.ts';
+import { giveUpGroups, joinKeyring } from './init.ts';
 
 export interface ExecPlan {
   readonly id: string;
@@ -32,6 +32,8 @@ export interface ExecPlan {
   readonly noNewKeyring: boolean;
   /** See `InitPlan`. */
   readonly limitsByParent: boolean;
+  /** The maker has no privileges but in the container's user namespace, which has to be entered first (rootless.ts). */
+  readonly byOwner: boolean;
   /** What `closeOthers` leaves open. */
   readonly keptDescriptors: readonly number[];
   readonly preservedFds: number;
@@ -45,6 +47,7 @@ export function runExec(sys: Syscalls, plan: ExecPlan): never {
   try {
     sys.resetSignals();
     sys.close(plan.parentFd);
+    if (plan.byOwner) enterAsOwner(sys, plan, channel);
     const env = setUp(sys, plan, channel);
     if (plan.limitsByParent) {
       channel.send({ kind: 'ready' });
@@ -62,6 +65,22 @@ export function runExec(sys: Syscalls, plan: ExecPlan): never {
   }
 }
 
+/** Returns in a process that was born in the container's pid namespace; the one that bore it has ended. */
+function enterAsOwner(
+  sys: Syscalls,
+  { process, cgroup, unifiedDone, initPidfd, namespaceFlags }: ExecPlan,
+  channel: ChildChannel,
+): void {
+  // From the outside, and as long as it is the user's own process.
+  cgroup.joinSelf({ unifiedDone });
+  setOwnOomScore(sys, 'self', process.oomScoreAdj);
+  sys.setns(initPidfd, CLONE_NEWUSER | (namespaceFlags & CLONE_NEWPID));
+  const born = sys.clone(CLONE_PARENT);
+  if (born === 0) return;
+  channel.send({ kind: 'born', pid: born });
+  sys.exitNow(0);
+}
+
 function setUp(sys: Syscalls, plan: ExecPlan, channel: ChildChannel): readonly string[] {
   try {
     return setUpSteps(sys, plan, channel);
@@ -76,7 +95,7 @@ function setUpSteps(sys: Syscalls, plan: ExecPlan, channel: ChildChannel): reado
   installStdio(sys, process.terminal ? { stdin: -1, stdout: -1, stderr: -1 } : plan.stdio);
   setAffinity(sys, process.affinity?.initial);
   // By the host's paths, which are out of sight after the next step.
-  plan.cgroup.joinSelf({ unifiedDone: plan.unifiedDone });
+  if (!plan.byOwner) plan.cgroup.joinSelf({ unifiedDone: plan.unifiedDone });
   setAffinity(sys, process.affinity?.final);
   const proc = sys.openat(AT_FDCWD, '/proc', O_PATH | O_DIRECTORY);
   applyAppArmor(sys, proc, process);
@@ -84,8 +103,9 @@ function setUpSteps(sys: Syscalls, plan: ExecPlan, channel: ChildChannel): reado
   if (!plan.noNewKeyring) labelKeys(sys, proc, process.selinuxLabel);
   if (!plan.limitsByParent) setOomScore(sys, 'self', process.oomScoreAdj);
   // A user namespace may refuse it later on.
-  if ((namespaceFlags & CLONE_NEWUSER) !== 0) sys.setgroups([]);
-  sys.setns(plan.initPidfd, namespaceFlags & ~CLONE_NEWPID);
+  if ((namespaceFlags & CLONE_NEWUSER) !== 0) giveUpGroups(sys, plan.byOwner);
+  const joined = plan.byOwner ? CLONE_NEWPID | CLONE_NEWUSER : CLONE_NEWPID;
+  if ((namespaceFlags & ~joined) !== 0) sys.setns(plan.initPidfd, namespaceFlags & ~joined);
   if ((namespaceFlags & CLONE_NEWUSER) !== 0) {
     sys.setresgid(0, 0, 0);
     sys.setresuid(0, 0, 0);

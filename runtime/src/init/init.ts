@@ -6,7 +6,16 @@
  */
 import { wrap } from '@gantry/errors';
 import type { Cgroup } from '@gantry/cgroups';
-import { AT_FDCWD, CLONE_NEWCGROUP, CLONE_NEWPID, CLONE_PARENT, isErrno, O_DIRECTORY, O_PATH } from '@gantry/libc';
+import {
+  AT_FDCWD,
+  CLONE_NEWCGROUP,
+  CLONE_NEWPID,
+  CLONE_PARENT,
+  isErrno,
+  O_DIRECTORY,
+  O_PATH,
+  PR_SET_DUMPABLE,
+} from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
 import type { Spec } from '@gantry/oci';
 import type { Stdio } from '../container.ts';
@@ -16,7 +25,7 @@ import type { HookSubject } from '../hooks.ts';
 import { joinAll } from '../namespaces/join.ts';
 import type { NamespacePlan } from '../namespaces/plan.ts';
 import { writeSysctls } from '../namespaces/sysctl.ts';
-import { enterNewTimeNamespace } from '../namespaces/time.ts';
+import { enterNewTimeNamespace, makeTimeNamespace } from '../namespaces/time.ts';
 import { applyAppArmor } from '../process/apparmor.ts';
 import { execute, prepareIdentity, takeIdentity } from '../process/become.ts';
 import { withHome } from '../process/environment.ts';
@@ -35,7 +44,8 @@ export interface InitPlan {
   readonly spec: Spec;
   readonly namespaces: NamespacePlan;
   readonly process: ProcessPlan;
-  readonly rootfs: RootfsPlan;
+  /** A function where the child itself is the one who may open what the root is made of (rootless.ts). */
+  readonly rootfs: RootfsPlan | (() => RootfsPlan);
   readonly stdio: Stdio;
   readonly cgroup: Cgroup;
   /** The child was born in the group's v2 directory. */
@@ -66,7 +76,7 @@ export function runInit(sys: Syscalls, plan: InitPlan): never {
     sys.close(plan.parentFd);
     // The host's, which no mount of the container's covers.
     const proc = sys.openat(AT_FDCWD, '/proc', O_PATH | O_DIRECTORY);
-    enterNamespaces(sys, plan, channel);
+    enterNamespaces(sys, plan, channel, proc);
     const env = setUp(sys, plan, channel, proc);
     if (plan.limitsByParent) {
       channel.send({ kind: 'ready' });
@@ -88,14 +98,16 @@ export function runInit(sys: Syscalls, plan: InitPlan): never {
   }
 }
 
-function enterNamespaces(sys: Syscalls, plan: InitPlan, channel: ChildChannel): void {
-  const { joins, user, pid, needsIntermediate, cloneFlags, newUser } = plan.namespaces;
+function enterNamespaces(sys: Syscalls, plan: InitPlan, channel: ChildChannel, proc: number): void {
+  const { joins, user, pid, needsIntermediate, cloneFlags, newUser, newTime } = plan.namespaces;
   if (plan.cgroupBeforeJoins) joinGroup(plan, channel);
   if (!needsIntermediate) joinAll(sys, joins, undefined);
   else {
     if (pid !== undefined) sys.setns(pid.fd, CLONE_NEWPID);
+    // Who is born is in it.
+    if (newTime) makeTimeNamespace(sys, openSelf(sys, proc), plan.spec.linux?.timeOffsets);
     // A user namespace may refuse it later on.
-    if (user !== undefined) sys.setgroups([]);
+    if (user !== undefined) giveUpGroups(sys, !isReady(plan));
     joinAll(sys, joins, user);
     const born = sys.clone((CLONE_PARENT | cloneFlags) >>> 0);
     if (born !== 0) {
@@ -109,6 +121,32 @@ function enterNamespaces(sys: Syscalls, plan: InitPlan, channel: ChildChannel): 
   if (!plan.cgroupBeforeJoins) joinGroup(plan, channel);
   sys.setresgid(0, 0, 0);
   sys.setresuid(0, 0, 0);
+  // An ordinary user's child was not hidden as long as its maps were to be written (hidden-clone.ts).
+  if (newTime && !needsIntermediate) enterTimeAsRoot(sys, plan, proc);
+  else if (!isReady(plan)) sys.prctl(PR_SET_DUMPABLE, 0n);
+}
+
+/**
+ * A hidden process cannot open its own files of /proc for writing when it is not the host's root. It is shown for as long
+ * as that takes: its user namespace is new, and nobody outside of it but the host's root may look into it.
+ */
+function enterTimeAsRoot(sys: Syscalls, { spec }: InitPlan, proc: number): void {
+  sys.prctl(PR_SET_DUMPABLE, 1n);
+  enterNewTimeNamespace(sys, openSelf(sys, proc), spec.linux?.timeOffsets);
+  sys.prctl(PR_SET_DUMPABLE, 0n);
+}
+
+function openSelf(sys: Syscalls, proc: number): number {
+  return sys.openat(proc, 'self', O_PATH | O_DIRECTORY);
+}
+
+/** An ordinary user may not and keeps what he has. */
+export function giveUpGroups(sys: Syscalls, isUser: boolean): void {
+  try {
+    sys.setgroups([]);
+  } catch (err) {
+    if (!isUser || !isErrno(err, 'EPERM')) throw err;
+  }
 }
 
 function joinGroup({ cgroup, groupFollows, unifiedDone }: InitPlan, channel: ChildChannel): void {
@@ -119,13 +157,27 @@ function joinGroup({ cgroup, groupFollows, unifiedDone }: InitPlan, channel: Chi
 /** Returns the environment of the program. */
 function setUp(sys: Syscalls, plan: InitPlan, channel: ChildChannel, proc: number): readonly string[] {
   try {
-    return setUpSteps(sys, plan, channel, proc);
+    return setUpSteps(sys, ready(plan), channel, proc);
   } catch (err) {
     throw wrap(err, 'error during container init');
   }
 }
 
-function setUpSteps(sys: Syscalls, plan: InitPlan, channel: ChildChannel, proc: number): readonly string[] {
+interface ReadyPlan extends InitPlan {
+  readonly rootfs: RootfsPlan;
+}
+
+function isReady(plan: InitPlan): plan is ReadyPlan {
+  return typeof plan.rootfs !== 'function';
+}
+
+function ready(plan: InitPlan): ReadyPlan {
+  if (isReady(plan)) return plan;
+  const { rootfs } = plan;
+  return { ...plan, rootfs: typeof rootfs === 'function' ? rootfs() : rootfs };
+}
+
+function setUpSteps(sys: Syscalls, plan: ReadyPlan, channel: ChildChannel, proc: number): readonly string[] {
   const { spec, namespaces, process } = plan;
   // Those in a user namespace have joined it when they entered that.
   const groupIsDone = namespaces.newUser || namespaces.user !== undefined || plan.cgroupBeforeJoins;
@@ -137,10 +189,8 @@ function setUpSteps(sys: Syscalls, plan: InitPlan, channel: ChildChannel, proc: 
     joinKeyring(sys, plan.id);
   }
   if (namespaces.newNetwork) sys.linkUp('lo');
-  if (namespaces.newTime) {
-    const procSelf = sys.openat(proc, 'self', O_PATH | O_DIRECTORY);
-    enterNewTimeNamespace(sys, procSelf, spec.linux?.timeOffsets);
-  }
+  const timeIsDone = namespaces.newUser || namespaces.needsIntermediate;
+  if (namespaces.newTime && !timeIsDone) enterNewTimeNamespace(sys, openSelf(sys, proc), spec.linux?.timeOffsets);
   if (!plan.limitsByParent) setOomScore(sys, 'self', process.oomScoreAdj);
   if (plan.cgroupFirst && !groupIsDone) joinGroup(plan, channel);
   if (namespaces.newCgroup) sys.unshare(CLONE_NEWCGROUP);
@@ -174,7 +224,7 @@ function setUpSteps(sys: Syscalls, plan: InitPlan, channel: ChildChannel, proc: 
 }
 
 /** Those of the runtime's namespaces are for the parent to run. */
-function runEarlyHooks(sys: Syscalls, plan: InitPlan, channel: ChildChannel): void {
+function runEarlyHooks(sys: Syscalls, plan: ReadyPlan, channel: ChildChannel): void {
   if (hasHooks(plan.spec, 'prestart', 'createRuntime')) {
     channel.send({ kind: 'hooks' });
     channel.expect('resume');

@@ -66,8 +66,22 @@ export function setOomScore(sys: MappingCalls, pid: number | 'self', score: numb
     writeOnce(sys, `/proc/${pid}/oom_score_adj`, String(score));
   } catch (err) {
     if (isErrno(err, 'EACCES')) {
-      throw unknown(`process.oomScoreAdj: failed to update /proc/self/oom_score_adj: Permission denied`);
+      const sentence = 'process.oomScoreAdj: failed to update /proc/self/oom_score_adj: Permission denied';
+      throw unknown(sentence, {}, err);
     }
     throw wrap(err, 'process.oomScoreAdj');
   }
+}
+
+/** As `setOomScore`, by an ordinary user, who may not lower it: as low as it may be is good enough. */
+export function setOwnOomScore(sys: MappingCalls, pid: number | 'self', score: number | undefined): void {
+  try {
+    setOomScore(sys, pid, score);
+  } catch (err) {
+    if (!isErrno(rootOf(err), 'EACCES')) throw err;
+  }
+}
+
+function rootOf(err: unknown): unknown {
+  return err instanceof Error && err.cause !== undefined ? rootOf(err.cause) : err;
 }

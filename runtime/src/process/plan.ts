@@ -12,6 +12,7 @@ import { limitsToSet } from './limits.ts';
 import type { LimitToSet } from './limits.ts';
 import { affinityPlan, memoryPolicyPlan } from './placement.ts';
 import type { AffinityPlan, MemoryPolicyPlan } from './placement.ts';
+import { mustKeepGroups } from '../rootless.ts';
 import { asksAgent, checkAgent } from '../seccomp-agent.ts';
 import { ioPriorityValue, personalityValue, schedulerAttributes } from './scheduling.ts';
 import type { SchedulingPlan } from './scheduling.ts';
@@ -30,7 +31,7 @@ export interface ProcessPlan extends SchedulingPlan {
   readonly uid: number;
   readonly gid: number;
   readonly groups: readonly number[];
-  /** It has joined a user namespace and given up the runtime's groups before. */
+  /** It has joined a user namespace and given up the runtime's groups before, or its maker may not give them up. */
   readonly groupsAreGone: boolean;
   readonly umask: number;
   readonly capabilities: CapabilityMasks;
@@ -77,7 +78,9 @@ export function planProcess(spec: Spec, process: Process, field: string): Proces
     gid: user.gid,
     groups: user.additionalGids ?? [],
     groupsAreGone:
-      namespaceOf(spec, 'user')?.path !== undefined || (process !== own && namespaceOf(spec, 'user') !== undefined),
+      mustKeepGroups() ||
+      namespaceOf(spec, 'user')?.path !== undefined ||
+      (process !== own && namespaceOf(spec, 'user') !== undefined),
     umask: user.umask ?? DEFAULT_UMASK,
     capabilities: capabilityMasks(process.capabilities ?? own?.capabilities),
     lastCapability: kernelLastCapability(),

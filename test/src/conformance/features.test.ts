@@ -216,6 +216,17 @@ t.test('personality, I/O priority, scheduler, domain name and time are as they a
   t.equal(policy, '5 3', 'SCHED_BATCH and its nice value');
   t.equal(domain, 'example.test');
   t.ok(Number(uptime) > 7_000_000);
+  spawnSync('chown', ['-R', '100000:100000', bench.dir]);
+  bench.configure(
+    bench.spec(['cat', '/proc/self/timens_offsets'], (spec) => {
+      spec.linux.namespaces?.push({ type: 'time' }, { type: 'user' });
+      spec.linux.uidMappings = [{ containerID: 0, hostID: 100_000, size: 65_536 }];
+      spec.linux.gidMappings = [{ containerID: 0, hostID: 100_000, size: 65_536 }];
+      spec.linux.timeOffsets = { boottime: { secs: 7_000_000 } };
+    }),
+  );
+  const mapped = bench.call('gantry', ['run', 'mapped']);
+  t.match(mapped.stdout, /boottime +7000000 +0\n/, `in a user namespace as well: ${mapped.stderr}`);
   t.end();
 });
 

@@ -9,8 +9,8 @@ export const create: Command = {
   summary: 'make a container of a bundle; its process waits for start',
   flags: launchFlags,
   words: [1, 1],
-  run({ root }, { given, rest: [id = ''] }) {
-    launch(root, id, given, true);
+  run(context, { given, rest: [id = ''] }) {
+    launch(context, id, given, true);
     return 0;
   },
 };

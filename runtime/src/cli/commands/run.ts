@@ -20,10 +20,11 @@ export const run: Command = {
     { name: 'no-subreaper', kind: 'switch', help: 'leave orphans of the container to others' },
   ],
   words: [1, 1],
-  async run({ root, report }, { given, rest: [id = ''] }) {
+  async run(context, { given, rest: [id = ''] }) {
+    const { root, report } = context;
     const detached = given.on('detach');
     const foreground = detached ? undefined : new Foreground({ subreaper: !given.on('no-subreaper') });
-    const { container, directory, master } = launch(root, id, given, detached);
+    const { container, directory, master } = launch(context, id, given, detached);
     const destroy = (): void => {
       using _ = new ContainerLock(directory);
       deleteStored(root, StoredContainer.load(root, id), report);
