@@ -22,6 +22,10 @@ export interface Plan {
   readonly rateSliceMs: number;
   readonly stdoutRounds: number;
   readonly stdoutMiB: number;
+  /** Size of the image in `images`, uncompressed; a multiple of five. */
+  readonly imageMiB: number;
+  readonly imageRounds: number;
+  readonly blobMiB: number;
 }
 
 /** About five minutes on two processors. */
@@ -41,6 +45,9 @@ export const fullPlan: Plan = {
   rateSliceMs: 500,
   stdoutRounds: 7,
   stdoutMiB: 1_024,
+  imageMiB: 500,
+  imageRounds: 4,
+  blobMiB: 256,
 };
 
 /** Under a minute: shows that everything works and where the figures lie, no more. */
@@ -60,6 +67,9 @@ export const quickPlan: Plan = {
   rateSliceMs: 150,
   stdoutRounds: 2,
   stdoutMiB: 256,
+  imageMiB: 50,
+  imageRounds: 1,
+  blobMiB: 32,
 };
 
 /** The plan with another number of samples; what is counted in rounds or heads shrinks with it, and never grows. */
@@ -75,5 +85,8 @@ export function withSamples(plan: Plan, samples: number): Plan {
     stdoutMiB: Math.min(plan.stdoutMiB, samples * 32),
     rateSlices: Math.min(plan.rateSlices, samples),
     stdoutRounds: Math.min(plan.stdoutRounds, samples),
+    imageMiB: Math.min(plan.imageMiB, samples * 25),
+    imageRounds: Math.min(plan.imageRounds, samples),
+    blobMiB: Math.min(plan.blobMiB, samples * 16),
   };
 }

@@ -30,6 +30,14 @@ export const targets: Readonly<Record<string, Target>> = {
   'restart/running': ratioAtMost(1.2),
   'restart/exec': ratioAtMost(1.2),
   'stdout/rate': ratioAtLeast(1.5),
+  'images/import-plain': ratioAtMost(0.7),
+  'images/import-plain-cpu': ratioAtMost(0.7),
+  'images/import-gzip': ratioAtMost(0.7),
+  'images/import-gzip-cpu': ratioAtMost(0.7),
+  'images/peak': valueAtMost(150),
+  'images/blob-write': ratioAtLeast(1.5),
+  'images/blob-read': ratioAtLeast(1),
+  'images/chain-prepare': ratioAtMost(1),
 };
 
 export type Verdict = 'met' | 'missed';

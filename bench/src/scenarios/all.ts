@@ -1,6 +1,7 @@
 /** Every scenario, in the order in which a run goes through them. */
 import { densityScenario } from './density.ts';
 import { execScenario } from './exec.ts';
+import { imagesScenario } from './images.ts';
 import { lifecycleScenario } from './lifecycle.ts';
 import { restartScenario } from './restart.ts';
 import { rpcScenario } from './rpc.ts';
@@ -14,4 +15,5 @@ export const scenarios: readonly Scenario[] = [
   restartScenario,
   rpcScenario,
   stdoutScenario,
+  imagesScenario,
 ];
