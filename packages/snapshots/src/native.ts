@@ -7,8 +7,8 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { messageOf, internal } from '@gantry/errors';
 import { diskUsage } from './disk-usage.ts';
-import type { Mount, Usage } from './snapshot.ts';
-import type { Snapshotter, TreeRequest } from './snapshotter.ts';
+import type { Mount } from './snapshot.ts';
+import type { Snapshotter, TreeRequest, TreeUsage } from './snapshotter.ts';
 import { makeDirectory, TreeDirectories } from './tree-directories.ts';
 
 const run = promisify(execFile);
@@ -19,8 +19,6 @@ const copyTimeoutMs = 600_000;
 export interface NativeOptions {
   /** The snapshotter's own directory. */
   readonly root: string;
-  /** syncfs before a commit. On by default. */
-  readonly syncOnCommit?: boolean;
 }
 
 /** See snapshotter.ts. */
@@ -28,12 +26,10 @@ export class NativeSnapshotter implements Snapshotter {
   readonly name = 'native';
   readonly root: string;
   readonly #trees: TreeDirectories;
-  readonly #syncOnCommit: boolean;
 
-  constructor({ root, syncOnCommit = true }: NativeOptions) {
+  constructor({ root }: NativeOptions) {
     this.root = root;
     this.#trees = new TreeDirectories(root);
-    this.#syncOnCommit = syncOnCommit;
   }
 
   async create({ id, parents }: TreeRequest): Promise<void> {
@@ -49,13 +45,12 @@ export class NativeSnapshotter implements Snapshotter {
     return [{ type: 'bind', source: this.#tree(id), options: ['rbind', kind === 'active' ? 'rw' : 'ro'] }];
   }
 
-  async freeze(id: string): Promise<Usage> {
-    if (this.#syncOnCommit) await this.#trees.sync(id);
+  async usage(id: string): Promise<TreeUsage> {
     return diskUsage(this.#tree(id));
   }
 
-  async usage(id: string): Promise<Usage> {
-    return diskUsage(this.#tree(id));
+  async sync(): Promise<void> {
+    await this.#trees.sync();
   }
 
   async remove(id: string): Promise<void> {

@@ -16,8 +16,8 @@ import { failedPrecondition, messageOf } from '@gantry/errors';
 import { linux } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
 import { diskUsage } from './disk-usage.ts';
-import type { Mount, Usage } from './snapshot.ts';
-import type { Snapshotter, TreeRequest } from './snapshotter.ts';
+import type { Mount } from './snapshot.ts';
+import type { Snapshotter, TreeRequest, TreeUsage } from './snapshotter.ts';
 import { makeDirectory, TreeDirectories } from './tree-directories.ts';
 
 /** More lower layers than this the kernel does not take. */
@@ -28,8 +28,6 @@ export interface OverlayfsOptions {
   readonly root: string;
   /** Added to every overlay mount; by default what this kernel needs (`defaultOverlayOptions`). */
   readonly mountOptions?: readonly string[];
-  /** syncfs before a commit, so that a power cut leaves no empty files in a committed layer. On by default. */
-  readonly syncOnCommit?: boolean;
 }
 
 /** See the table above and snapshotter.ts. */
@@ -38,13 +36,11 @@ export class OverlayfsSnapshotter implements Snapshotter {
   readonly root: string;
   readonly #trees: TreeDirectories;
   readonly #mountOptions: readonly string[];
-  readonly #syncOnCommit: boolean;
 
-  constructor({ root, mountOptions = defaultOverlayOptions(), syncOnCommit = true }: OverlayfsOptions) {
+  constructor({ root, mountOptions = defaultOverlayOptions() }: OverlayfsOptions) {
     this.root = root;
     this.#trees = new TreeDirectories(root);
     this.#mountOptions = mountOptions;
-    this.#syncOnCommit = syncOnCommit;
   }
 
   async create({ id, kind, parents }: TreeRequest): Promise<void> {
@@ -72,13 +68,12 @@ export class OverlayfsSnapshotter implements Snapshotter {
     return [{ type: 'overlay', source: 'overlay', options: [...this.#mountOptions, ...own, lower] }];
   }
 
-  async freeze(id: string): Promise<Usage> {
-    if (this.#syncOnCommit) await this.#trees.sync(id);
+  async usage(id: string): Promise<TreeUsage> {
     return diskUsage(this.#upper(id));
   }
 
-  async usage(id: string): Promise<Usage> {
-    return diskUsage(this.#upper(id));
+  async sync(): Promise<void> {
+    await this.#trees.sync();
   }
 
   async remove(id: string): Promise<void> {

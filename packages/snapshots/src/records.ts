@@ -2,7 +2,8 @@
 import { dataLoss } from '@gantry/errors';
 import { encodeRecord, RecordReader } from '@gantry/store';
 import type { Labels } from '@gantry/store';
-import type { SnapshotInfo, SnapshotKind, Usage } from './snapshot.ts';
+import type { SnapshotInfo, SnapshotKind } from './snapshot.ts';
+import type { TreeUsage } from './snapshotter.ts';
 
 export interface SnapshotRecord {
   /** The tree's id in the snapshotter. */
@@ -14,16 +15,22 @@ export interface SnapshotRecord {
   readonly createdAtNs: bigint;
   readonly updatedAtNs: bigint;
   /** Measured at commit. */
-  readonly usage: Usage | undefined;
+  readonly usage: TreeUsage | undefined;
+  /** The boot in which it was committed, as long as it may not be on the disk (durability.ts). */
+  readonly unsynced?: string | undefined;
+  /** It did not survive a power cut, and somebody is built on it. */
+  readonly damaged?: boolean | undefined;
 }
 
-export function encodeSnapshot({ usage, ...fields }: SnapshotRecord): Uint8Array {
-  return encodeRecord({ ...fields, size: usage?.size, inodes: usage?.inodes });
+export function encodeSnapshot({ usage, damaged, ...fields }: SnapshotRecord): Uint8Array {
+  const measured = { size: usage?.size, inodes: usage?.inodes, fileBytes: usage?.fileBytes };
+  return encodeRecord({ ...fields, ...measured, damaged: damaged === true ? 'yes' : undefined });
 }
 
 export function decodeSnapshot(key: string, bytes: Uint8Array): SnapshotRecord {
   const record = new RecordReader(`snapshot ${JSON.stringify(key)}`, bytes);
   const size = record.optionalInteger('size');
+  const count = (name: string): bigint => record.optionalInteger(name) ?? 0n;
   return {
     id: record.text('id'),
     kind: kindOf(key, record.text('kind')),
@@ -31,7 +38,9 @@ export function decodeSnapshot(key: string, bytes: Uint8Array): SnapshotRecord {
     labels: record.labels('labels'),
     createdAtNs: record.integer('createdAtNs'),
     updatedAtNs: record.integer('updatedAtNs'),
-    usage: size === undefined ? undefined : { size, inodes: record.optionalInteger('inodes') ?? 0n },
+    usage: size === undefined ? undefined : { size, inodes: count('inodes'), fileBytes: count('fileBytes') },
+    unsynced: record.text('unsynced') === '' ? undefined : record.text('unsynced'),
+    damaged: record.text('damaged') !== '',
   };
 }
 

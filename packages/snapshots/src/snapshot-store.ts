@@ -16,6 +16,8 @@ import {
   updatedLabels,
 } from '@gantry/store';
 import type { Labels, Reader, Store, Transaction } from '@gantry/store';
+import { Chains, committedRecord } from './chains.ts';
+import { currentBoot, SyncQueue } from './durability.ts';
 import { decodeSnapshot, encodeSnapshot, infoOf } from './records.ts';
 import type { SnapshotRecord } from './records.ts';
 import { reconcileSnapshots } from './reconcile.ts';
@@ -37,6 +39,10 @@ export interface SnapshotStoreOptions {
   readonly store: Store;
   /** What is loaded; names are unique. */
   readonly snapshotters: readonly Snapshotter[];
+  /** Told of what goes wrong in the background. */
+  readonly onError?: (text: string) => void;
+  /** The running boot; another one than a record's means that the power may have gone. */
+  readonly boot?: string;
 }
 
 /** Guarantees: snapshot.ts. A snapshotter that is not loaded is an invalid argument in every call. */
@@ -45,10 +51,17 @@ export class SnapshotStore {
   readonly #snapshotters: ReadonlyMap<string, Snapshotter>;
   /** Highest id given out per snapshotter; ahead of the store's while a tree is being made. */
   readonly #lastIds = new Map<string, number>();
+  readonly #boot: string;
+  readonly #syncs: ReadonlyMap<string, SyncQueue>;
+  readonly #chains = new Chains();
 
-  constructor({ store, snapshotters }: SnapshotStoreOptions) {
+  constructor({ store, snapshotters, onError = () => undefined, boot = currentBoot() }: SnapshotStoreOptions) {
     this.#store = store;
+    this.#boot = boot;
     this.#snapshotters = new Map(snapshotters.map((snapshotter) => [snapshotter.name, snapshotter]));
+    this.#syncs = new Map(
+      snapshotters.map((snapshotter) => [snapshotter.name, new SyncQueue(snapshotter, { store, onError })]),
+    );
   }
 
   /** The loaded snapshotters in the order given. */
@@ -58,7 +71,14 @@ export class SnapshotStore {
 
   /** Compares records and trees. Call once, before anything else. */
   async reconcile(): Promise<SnapshotReport> {
-    return reconcileSnapshots(this.#store, this.#snapshotters);
+    const { unsynced, ...report } = await reconcileSnapshots(this.#store, this.#snapshotters, this.#boot);
+    for (const key of unsynced) this.#syncs.get(key[2] ?? '')?.add(key);
+    return report;
+  }
+
+  /** Resolves when everything that was committed is on the disk. */
+  async flush(): Promise<void> {
+    for (const queue of this.#syncs.values()) await queue.flush();
   }
 
   /**
@@ -78,12 +98,12 @@ export class SnapshotStore {
   /** How an ACTIVE snapshot or a VIEW is to be mounted. Not found; failed precondition when committed. */
   mounts(namespace: string, snapshotter: string, key: string): Mount[] {
     const backend = this.#backend(snapshotter);
-    return backend.mounts(treeRequest(this.#store, namespace, snapshotter, key));
+    return backend.mounts(this.#treeRequest(namespace, snapshotter, key));
   }
 
   /**
-   * Turns an ACTIVE snapshot into the COMMITTED `name`; the key is gone, on disk and after a power cut. Not found,
-   * failed precondition (not active), already exists (name taken; the lease then holds it).
+   * Turns an ACTIVE snapshot into the COMMITTED `name`; the key is gone. Its files are on the disk soon afterwards
+   * (durability.ts). Not found, failed precondition (not active), already exists (name taken; the lease then holds it).
    */
   async commit(namespace: string, snapshotter: string, options: CommitOptions): Promise<void> {
     const backend = this.#backend(snapshotter);
@@ -93,13 +113,14 @@ export class SnapshotStore {
       this.#leaseExisting(tx, namespace, snapshotter, name, options.lease),
     );
     if (taken) throw alreadyExists(`snapshot ${JSON.stringify(name)}`, { snapshot: name });
-    const { id, record, parents } = activeTree(this.#store, namespace, snapshotter, key);
+    const record = activeRecord(this.#store, namespace, snapshotter, key);
     if (options.parent !== undefined && options.parent !== '' && options.parent !== record.parent) {
       throw notImplemented(`committing snapshot ${JSON.stringify(key)} onto another parent`);
     }
-    const usage = await backend.freeze(id, parents);
+    const parents = this.#chains.below(this.#store, namespace, snapshotter, record.parent);
+    const usage = await backend.usage(record.id, parents);
     await this.#store.transact((tx) => {
-      const current = activeTree(tx, namespace, snapshotter, key).record;
+      const current = activeRecord(tx, namespace, snapshotter, key);
       if (tx.get(keys.snapshots(namespace, snapshotter, name)) !== undefined) {
         throw alreadyExists(`snapshot ${JSON.stringify(name)}`, { snapshot: name });
       }
@@ -110,6 +131,7 @@ export class SnapshotStore {
         kind: 'committed',
         labels,
         usage,
+        unsynced: this.#boot,
         createdAtNs: at,
         updatedAtNs: at,
       };
@@ -119,6 +141,7 @@ export class SnapshotStore {
       removeLeaseResource(tx, namespace, options.lease, type, key);
       addLeaseResource(tx, namespace, options.lease, type, name);
     });
+    this.#syncs.get(snapshotter)?.add(keys.snapshots(namespace, snapshotter, name));
   }
 
   /**
@@ -179,8 +202,11 @@ export class SnapshotStore {
   async usage(namespace: string, snapshotter: string, key: string): Promise<Usage> {
     const backend = this.#backend(snapshotter);
     const record = recordIn(this.#store, namespace, snapshotter, key);
-    if (record.kind !== 'active') return record.usage ?? { size: 0n, inodes: 0n };
-    return backend.usage(record.id, parentIds(this.#store, namespace, snapshotter, record.parent));
+    const { size, inodes } =
+      record.kind === 'active'
+        ? await backend.usage(record.id, this.#chains.below(this.#store, namespace, snapshotter, record.parent))
+        : (record.usage ?? { size: 0n, inodes: 0n });
+    return { size, inodes };
   }
 
   /** Deletes what interrupted removals left on disk; resolves when it is gone. */
@@ -200,14 +226,15 @@ export class SnapshotStore {
     const labels = presentLabels(options.labels ?? {});
     const [existing, id] = await this.#begin(namespace, snapshotter, { key, target: labels[targetLabel], lease });
     if (existing !== undefined) throw alreadyExists(`snapshot ${JSON.stringify(existing)}`, { snapshot: existing });
-    const request = { id, kind, labels, parents: parentIds(this.#store, namespace, snapshotter, parent) };
+    const request = { id, kind, labels, parents: this.#chains.below(this.#store, namespace, snapshotter, parent) };
     await backend.create(request);
     try {
       await this.#store.transact((tx) => {
         if (tx.get(keys.snapshots(namespace, snapshotter, key)) !== undefined) {
           throw alreadyExists(`snapshot ${JSON.stringify(key)}`, { snapshot: key });
         }
-        parentIds(tx, namespace, snapshotter, parent);
+        // It may have been removed meanwhile; what is below it cannot be as long as it is there.
+        if (parent !== '') committedRecord(tx, namespace, snapshotter, parent);
         const at = nowNs();
         const times = { createdAtNs: at, updatedAtNs: at };
         putRecord(tx, namespace, snapshotter, key, { id, kind, parent, labels, ...times, usage: undefined });
@@ -261,6 +288,15 @@ export class SnapshotStore {
     }
   }
 
+  #treeRequest(namespace: string, snapshotter: string, key: string): TreeRequest {
+    const { id, kind, labels, parent } = recordIn(this.#store, namespace, snapshotter, key);
+    if (kind === 'committed')
+      throw failedPrecondition(`failed to get active mount: requested snapshot ${key} not active or view`, {
+        snapshot: key,
+      });
+    return { id, kind, labels, parents: this.#chains.below(this.#store, namespace, snapshotter, parent) };
+  }
+
   #backend(snapshotter: string): Snapshotter {
     if (snapshotter === '') throw invalidArgument('snapshotter argument missing');
     const backend = this.#snapshotters.get(snapshotter);
@@ -295,42 +331,10 @@ function dropRecord(
   if (record.parent !== '') tx.delete(keys.snapshotChildren(namespace, snapshotter, record.parent, key));
 }
 
-/** The ids of the committed snapshots from `parent` down. Throws not found, invalid argument when one is not committed. */
-function parentIds(reader: Reader, namespace: string, snapshotter: string, parent: string): string[] {
-  const ids: string[] = [];
-  for (let name = parent; name !== '';) {
-    const bytes = reader.get(keys.snapshots(namespace, snapshotter, name));
-    if (bytes === undefined) throw notFound(`parent snapshot ${name} does not exist`, { snapshot: name });
-    const record = decodeSnapshot(name, bytes);
-    if (record.kind !== 'committed') {
-      throw invalidArgument(`parent ${JSON.stringify(name)} is not committed snapshot`, { snapshot: name });
-    }
-    ids.push(record.id);
-    name = record.parent;
-  }
-  return ids;
-}
-
-function treeRequest(reader: Reader, namespace: string, snapshotter: string, key: string): TreeRequest {
-  const { id, kind, labels, parent } = recordIn(reader, namespace, snapshotter, key);
-  if (kind === 'committed')
-    throw failedPrecondition(`failed to get active mount: requested snapshot ${key} not active or view`, {
-      snapshot: key,
-    });
-  return { id, kind, labels, parents: parentIds(reader, namespace, snapshotter, parent) };
-}
-
-function activeTree(
-  reader: Reader,
-  namespace: string,
-  snapshotter: string,
-  key: string,
-): { id: string; record: SnapshotRecord; parents: string[] } {
+function activeRecord(reader: Reader, namespace: string, snapshotter: string, key: string): SnapshotRecord {
   const record = recordIn(reader, namespace, snapshotter, key);
-  if (record.kind !== 'active') {
-    throw failedPrecondition(`snapshot ${JSON.stringify(key)} is not active`, { snapshot: key });
-  }
-  return { id: record.id, record, parents: parentIds(reader, namespace, snapshotter, record.parent) };
+  if (record.kind === 'active') return record;
+  throw failedPrecondition(`snapshot ${JSON.stringify(key)} is not active`, { snapshot: key });
 }
 
 function storedLastId(reader: Reader, snapshotter: string): number {

@@ -90,4 +90,8 @@ export interface SnapshotReport {
   readonly removed: readonly string[];
   /** Records of a snapshotter that is not loaded. */
   readonly unknown: readonly string[];
+  /** After a power cut: trees of active snapshots and views that had not reached the disk, made again, empty. */
+  readonly remade: readonly string[];
+  /** After a power cut: committed snapshots that had not wholly reached the disk. Removed, or kept under what is built on them. */
+  readonly lost: readonly string[];
 }

@@ -8,6 +8,11 @@
 import type { Labels } from '@gantry/store';
 import type { Mount, SnapshotKind, Usage } from './snapshot.ts';
 
+/** Beside what clients see: the lengths of all files together, which tell whether a tree survived a power cut. */
+export interface TreeUsage extends Usage {
+  readonly fileBytes: bigint;
+}
+
 export interface TreeRequest {
   readonly id: string;
   readonly kind: Exclude<SnapshotKind, 'committed'>;
@@ -20,14 +25,14 @@ export interface Snapshotter {
   readonly name: string;
   /** Where its trees live; shown by introspection. */
   readonly root: string;
-  /** Makes the tree; afterwards it is there whole, also after a power cut. On failure nothing is left. */
+  /** Makes the tree; afterwards it is there whole, though after a power cut it may not be. On failure nothing is left. */
   create(request: TreeRequest): Promise<void>;
   /** How to make the tree appear. No side effects. */
   mounts(request: TreeRequest): Mount[];
-  /** Puts the tree's content on stable storage and says what it takes; it is not written afterwards. */
-  freeze(id: string, parents: readonly string[]): Promise<Usage>;
-  /** What an active or view tree takes right now. */
-  usage(id: string, parents: readonly string[]): Promise<Usage>;
+  /** What a tree takes right now. */
+  usage(id: string, parents: readonly string[]): Promise<TreeUsage>;
+  /** Puts everything that was made and written before the call on stable storage. */
+  sync(): Promise<void>;
   /** Makes the tree unreachable at once and deletes it in the background. Nothing happens when it is not there. */
   remove(id: string): Promise<void>;
   /** The ids of the trees on disk. Leftovers of interrupted work are deleted in the background. */

@@ -1,7 +1,7 @@
 /** What all snapshotters that keep trees as directories have in common: `<root>/snapshots/<id>`, made by rename. */
 import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { chmodSync, closeSync, fsync, mkdirSync, openSync, renameSync } from 'node:fs';
+import { chmodSync, mkdirSync, renameSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -9,13 +9,12 @@ import { hasErrno, ioError } from './errno.ts';
 import { Trash } from './trash.ts';
 
 const run = promisify(execFile);
-const fsyncOffLoop = promisify(fsync);
 
 /** Prefix of directories under construction; they are leftovers when found later. */
 const newPrefix = 'new-';
 const idPattern = /^[1-9][0-9]*$/;
 
-/** syncfs of a slow disk may take long; past this the commit fails and can be repeated. */
+/** syncfs of a slow disk may take long; past this it is tried again. */
 const syncTimeoutMs = 120_000;
 
 export class TreeDirectories {
@@ -35,9 +34,9 @@ export class TreeDirectories {
   }
 
   /**
-   * Makes `<id>`: `fill` gets a directory (0700) to put things into, which then gets its name and is made durable. A
-   * leftover of the same id is replaced. When `fill` fails nothing stays. The few calls of its own are made on the event
-   * loop, but for the fsync: a thread takes longer to be woken than they take.
+   * Makes `<id>`: `fill` gets a directory (0700) to put things into, which then gets its name. A leftover of the same id is
+   * replaced. When `fill` fails nothing stays. The few calls of its own are made on the event loop: a thread takes longer to
+   * be woken than they take.
    */
   async make(id: string, fill: (directory: string) => Promise<void> | void): Promise<void> {
     const temporary = path.join(this.#trees, `${newPrefix}${randomUUID()}`);
@@ -45,7 +44,6 @@ export class TreeDirectories {
       this.#begin(temporary);
       await fill(temporary);
       this.#finish(temporary, id);
-      await syncDirectory(this.#trees);
     } catch (err) {
       try {
         this.#trash.take(temporary);
@@ -97,11 +95,11 @@ export class TreeDirectories {
   }
 
   /** syncfs(2) of the file system, by sync(1): the call can take seconds and must not be made on the event loop. */
-  async sync(id: string): Promise<void> {
+  async sync(): Promise<void> {
     try {
-      await run('sync', ['-f', this.pathOf(id)], { timeout: syncTimeoutMs });
+      await run('sync', ['-f', this.root], { timeout: syncTimeoutMs });
     } catch (err) {
-      throw ioError(err, `syncing snapshot ${this.pathOf(id)}`, this.pathOf(id));
+      throw ioError(err, `syncing the file system of ${this.root}`, this.root);
     }
   }
 }
@@ -110,13 +108,4 @@ export class TreeDirectories {
 export function makeDirectory(directory: string, mode: number): void {
   mkdirSync(directory, { mode });
   chmodSync(directory, mode);
-}
-
-async function syncDirectory(dir: string): Promise<void> {
-  const fd = openSync(dir, 'r');
-  try {
-    await fsyncOffLoop(fd);
-  } finally {
-    closeSync(fd);
-  }
 }

@@ -196,7 +196,7 @@ async function openRooms(config: Config, events: EventExchange, log: Log, teardo
   const blobs = new ContentStore({ root: path.join(root, 'content'), store });
   report(log, 'content', await blobs.reconcile());
   const { snapshotters, known } = await loadSnapshotters(path.join(root, 'snapshots'));
-  const trees = new SnapshotStore({ store, snapshotters });
+  const trees = new SnapshotStore({ store, snapshotters, onError: (text) => log.error(text) });
   report(log, 'snapshots', await trees.reconcile());
   const differ = new Differ();
   teardowns.push(() => differ.close());

@@ -243,15 +243,23 @@ function leftovers(test: Declare, make: MakeSnapshotter): void {
   test('a restart removes trees without a record and names records without a tree', async (t, place) => {
     const { snapshots, name, store, root, backend } = place;
     await snapshots.prepare('ns', name, { key: 'kept' });
-    await snapshots.prepare('ns', name, { key: 'lost' });
-    const [, lostId = ''] = [...store.scan(keys.snapshots('ns', name))].map(
+    await layer(place, 'lost', '', 'echo 1 > a');
+    await snapshots.prepare('ns', name, { key: 'remade' });
+    await snapshots.flush();
+    const [, lostId = '', remadeId = ''] = [...store.scan(keys.snapshots('ns', name))].map(
       ({ value }) => JSON.parse(Buffer.from(value).toString()).id,
     );
-    rmSync(path.join(root, 'snapshots', lostId), { recursive: true });
+    for (const id of [lostId, remadeId]) rmSync(path.join(root, 'snapshots', id), { recursive: true });
     // A prepare that was killed before its record was written.
     await backend.create({ id: '77', kind: 'active', parents: [], labels: {} });
     const after = new SnapshotStore({ store, snapshotters: [make(root)] });
-    t.same(await after.reconcile(), { broken: [`ns/${name}/lost`], removed: [`${name}/77`], unknown: [] });
+    t.same(await after.reconcile(), {
+      broken: [`ns/${name}/lost`],
+      removed: [`${name}/77`],
+      unknown: [],
+      remade: [`ns/${name}/remade`],
+      lost: [],
+    });
     await after.cleanup(name);
     t.same(readdirSync(path.join(root, 'trash')), []);
     const mounts: Mount[] = await after.prepare('ns', name, { key: 'new' });

@@ -6,7 +6,7 @@ import { containers, images, leases } from '@gantry/api';
 import type { PartialMessage } from '@gantry/api';
 import { ContentStore } from '@gantry/content';
 import { SnapshotStore } from '@gantry/snapshots';
-import type { Snapshotter } from '@gantry/snapshots';
+import type { Snapshotter, TreeUsage } from '@gantry/snapshots';
 import { addLeaseResource, encodeRecord, keys, memoryStore } from '@gantry/store';
 import type { Labels, Store } from '@gantry/store';
 import type { Publisher } from '../events/exchange.ts';
@@ -24,8 +24,8 @@ class ImaginarySnapshotter implements Snapshotter {
 
   create = async ({ id }: { id: string }): Promise<void> => Promise.resolve(void this.trees.add(id));
   mounts = (): [] => [];
-  freeze = async (): Promise<{ size: bigint; inodes: bigint }> => Promise.resolve({ size: 0n, inodes: 0n });
-  usage = async (): Promise<{ size: bigint; inodes: bigint }> => Promise.resolve({ size: 0n, inodes: 0n });
+  sync = async (): Promise<void> => Promise.resolve();
+  usage = async (): Promise<TreeUsage> => Promise.resolve({ size: 0n, inodes: 0n, fileBytes: 0n });
   remove = async (id: string): Promise<void> => Promise.resolve(void this.trees.delete(id));
   list = async (): Promise<string[]> => Promise.resolve([...this.trees]);
   cleanup = async (): Promise<void> => Promise.resolve();
