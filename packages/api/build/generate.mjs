@@ -7,6 +7,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { descriptorJson } from './descriptors.mjs';
 import { loadProtos } from './protos.mjs';
+import { reflectionJson } from './reflection.mjs';
 import { typescriptModules } from './typescript.mjs';
 
 const room = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
@@ -37,5 +38,6 @@ const descriptors = descriptorJson(root, files);
 outputs.set(path.join(generated, 'descriptors.json'), descriptors);
 for (const [file, text] of outputs) writeIfChanged(file, text);
 removeOthers(generated, new Set(outputs.keys()));
-// The compiler copies no JSON: the running code reads this one.
+// The compiler copies no JSON: the running code reads these.
 writeIfChanged(path.join(room, 'dist/gen/descriptors.json'), descriptors);
+writeIfChanged(path.join(room, 'dist/gen/reflection.json'), reflectionJson(descriptors));

@@ -3,6 +3,7 @@ export * from './shim.ts';
 export * from './descriptors.ts';
 export * from './grpc-service-definition.ts';
 export * from './labels.ts';
+export * from './reflection.ts';
 export * from './registry.ts';
 
 export * as bootstrap from './gen/containerd/runtime/bootstrap/v1.ts';
@@ -16,6 +17,8 @@ export * as introspection from './gen/containerd/services/introspection/v1.ts';
 export * as leases from './gen/containerd/services/leases/v1.ts';
 export * as mounts from './gen/containerd/services/mounts/v1.ts';
 export * as namespaces from './gen/containerd/services/namespaces/v1.ts';
+export * as reflection from './gen/grpc/reflection/v1.ts';
+export * as reflectionAlpha from './gen/grpc/reflection/v1alpha.ts';
 export * as sandbox from './gen/containerd/services/sandbox/v1.ts';
 export * as sandboxShim from './gen/containerd/runtime/sandbox/v1.ts';
 export * as snapshots from './gen/containerd/services/snapshots/v1.ts';

@@ -6,6 +6,7 @@
  *       version                                    decimal number of this layout
  *     namespaces/<namespace>                       supervisor: labels
  *     containers/<namespace>/<id>                  supervisor: the container record
+ *     sandboxes/<namespace>/<id>                   supervisor: the sandbox record
  *     images/<namespace>/<name>                    supervisor: target descriptor, labels
  *     content/<namespace>/<digest>                 content: size, times, labels; the blob itself is a file
  *     ingests/<namespace>/<ref>                    content: expected digest, total, times, expiry
@@ -30,6 +31,7 @@ const nothing = new Uint8Array(0);
 export const keys = {
   namespaces: (namespace?: string): Key => path('namespaces', namespace),
   containers: (namespace?: string, id?: string): Key => path('containers', namespace, id),
+  sandboxes: (namespace?: string, id?: string): Key => path('sandboxes', namespace, id),
   images: (namespace?: string, name?: string): Key => path('images', namespace, name),
   content: (namespace?: string, digest?: string): Key => path('content', namespace, digest),
   ingests: (namespace?: string, ref?: string): Key => path('ingests', namespace, ref),

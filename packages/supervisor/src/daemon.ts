@@ -15,6 +15,7 @@ import {
   introspection,
   leases,
   namespaces,
+  sandbox,
   snapshots,
   streaming,
   tasks,
@@ -50,11 +51,14 @@ import { imagesService } from './services/images.ts';
 import { introspectionService, serverUuid } from './services/introspection.ts';
 import { leasesService } from './services/leases.ts';
 import { namespacesService } from './services/namespaces.ts';
+import { reflectionServices } from './services/reflection.ts';
+import { sandboxStoreService } from './services/sandbox-store.ts';
 import { snapshotsService } from './services/snapshots.ts';
 import { streamingService } from './services/streaming.ts';
 import { tasksService } from './services/tasks.ts';
 import { transferService } from './services/transfer.ts';
 import { versionService } from './services/version.ts';
+import { runtimeInformant } from './shims/runtime-info.ts';
 import { sealedNode } from './shims/sealed-node.ts';
 import { ForkOrSpawnNursery } from './shims/nursery-with-fallback.ts';
 import { ForeignShims } from './shims/foreign/foreign-shims.ts';
@@ -119,6 +123,7 @@ const servicesOfRooms: readonly ServiceType[] = [
   containers.ContainersService,
   streaming.StreamingService,
   transfer.TransferService,
+  sandbox.StoreService,
 ];
 
 /**
@@ -146,16 +151,14 @@ async function assemble(
     ),
   );
   const tasksBinding = opened.promise.then(({ tasks: found }) => found);
-  const closeApi = await serveApi(
-    config,
-    [
-      versionService({ version, revision: '' }),
-      eventsService({ exchange: events }),
-      later(tasks.TasksService, tasksBinding),
-      ...bindings,
-    ],
-    log,
-  );
+  const all = [
+    versionService({ version, revision: '' }),
+    eventsService({ exchange: events }),
+    later(tasks.TasksService, tasksBinding),
+    ...bindings,
+  ];
+  const described = reflectionServices({ services: all.map(({ service }) => service.typeName) });
+  const closeApi = await serveApi(config, [...all, ...described], log);
   let rooms: Rooms;
   try {
     rooms = await openRooms(config, events, log, teardowns);
@@ -207,7 +210,7 @@ async function openRooms(config: Config, events: EventExchange, log: Log, teardo
   const streams = new Streams();
   const plugins = pluginList({ root, snapshotters: known, gc: defaultGcConfig });
   const services: readonly Binding[] = [
-    introspectionService({ plugins, uuid: await serverUuid(root) }),
+    introspectionService({ plugins, uuid: await serverUuid(root), runtimeInfo: runtimeInformant(config, timeouts) }),
     healthService(),
     namespacesService({ store, events }),
     leasesService({ store, gc }),
@@ -216,6 +219,7 @@ async function openRooms(config: Config, events: EventExchange, log: Log, teardo
     snapshotsService({ snapshots: trees, events, gc }),
     diffService({ content: blobs, differ, events }),
     containersService({ store, events, gc }),
+    sandboxStoreService({ store, gc }),
     streamingService({ streams }),
     transferService({
       store,

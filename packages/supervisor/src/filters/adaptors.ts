@@ -1,5 +1,5 @@
 /** What filters see of each kind of object; the table of fields is that of containerd's list calls. */
-import type { containers, images, introspection, leases } from '@gantry/api';
+import type { containers, images, introspection, leases, types } from '@gantry/api';
 import type { ContentInfo, IngestStatus } from '@gantry/content';
 import type { SnapshotInfo } from '@gantry/snapshots';
 import type { Adaptor } from './compile.ts';
@@ -77,6 +77,14 @@ export function leaseAdaptor(lease: leases.Lease): Adaptor {
   return (path) => {
     if (path[0] === 'id') return leaf(path, lease.id);
     return path[0] === 'labels' ? entry(path, lease.labels) : undefined;
+  };
+}
+
+/** `id`, `labels.<key>`. */
+export function sandboxAdaptor(sandbox: types.Sandbox): Adaptor {
+  return (path) => {
+    if (path[0] === 'id') return leaf(path, sandbox.sandboxId);
+    return path[0] === 'labels' ? entry(path, sandbox.labels) : undefined;
   };
 }
 

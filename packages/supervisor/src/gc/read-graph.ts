@@ -1,10 +1,10 @@
 /**
  * Marking: what in the store is garbage.
  *
- * Roots are leases and images that have not expired, containers, ingests that are leased or young, and content and
+ * Roots are leases and images that have not expired, containers, sandboxes, ingests that are leased or young, and content and
  * snapshots with the label `gc.root`. A running task holds nothing beyond what its container's record holds.
  */
-import { containers, images, leases } from '@gantry/api';
+import { containers, images, leases, types } from '@gantry/api';
 import { keys, leaseResourceTypes, RecordReader } from '@gantry/store';
 import type { Entry, Key, Labels, Reader } from '@gantry/store';
 import { namespaceOf, node, nodeOf, ReferenceGraph } from './graph.ts';
@@ -71,6 +71,7 @@ class Marking {
       [keys.leaseResources(namespace), (entry) => this.#leaseResource(entry)],
       [keys.images(namespace), (entry) => this.#image(entry)],
       [keys.containers(namespace), (entry) => this.#container(entry)],
+      [keys.sandboxes(namespace), (entry) => this.#sandbox(entry)],
       [keys.ingests(namespace), (entry) => this.#ingest(entry)],
       [keys.content(namespace), (entry) => this.#content(entry)],
       [keys.snapshots(namespace), (entry) => this.#snapshot(entry)],
@@ -113,6 +114,13 @@ class Marking {
     this.graph.root(id);
     if (snapshotKey !== '') this.graph.edge(id, node.snapshot(namespace, snapshotter, snapshotKey));
     this.#labels(id, namespace, labels);
+  }
+
+  #sandbox({ key, value }: Entry): void {
+    const [, namespace = ''] = key;
+    const id = nodeOf(key);
+    this.graph.root(id);
+    this.#labels(id, namespace, types.Sandbox.decode(value).labels);
   }
 
   #ingest({ key, value }: Entry): void {

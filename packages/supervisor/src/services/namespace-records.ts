@@ -9,6 +9,7 @@ const branches: readonly ((namespace?: string) => Key)[] = [
   keys.images,
   keys.content,
   keys.containers,
+  keys.sandboxes,
   keys.snapshots,
   keys.leases,
 ];
