@@ -3,11 +3,6 @@ import { reflection } from '@gantry/api';
 import type { PartialMessage } from '@gantry/api';
 import { reflectionServices } from './reflection.ts';
 
-const descriptorJson: protobuf.INamespace = createRequire(import.meta.url)(
-  'protobufjs/google/protobuf/descriptor.json',
-);
-const FileDescriptorProto = protobuf.Root.fromJSON(descriptorJson).lookupType('google.protobuf.FileDescriptorProto');
-
 type Answer = reflection.ServerReflectionResponse;
 
 /** The answers of a conversation with either version. */
