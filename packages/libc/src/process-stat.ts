@@ -1,5 +1,5 @@
 /** What identifies a process beyond its pid, which the kernel uses again: its start time (proc_pid_stat(5)). */
-import { readFileSync } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 import { isErrno } from './syscall-error.ts';
 
 /** Field 22 of /proc/PID/stat, counted from the field after the name. */
@@ -18,19 +18,31 @@ export function processState(pid: number, procRoot = '/proc'): { state: string; 
   return statFields(pid, procRoot);
 }
 
+/** Lent for one read: the line has 52 numbers and a name of at most 64 bytes. */
+const line = Buffer.allocUnsafe(2048);
+
 function statFields(pid: number, procRoot: string): { state: string; startTime: bigint } | undefined {
   if (!Number.isInteger(pid) || pid <= 0) return undefined;
-  let text: string;
+  const text = readLine(`${procRoot}/${pid}/stat`);
+  if (text === undefined) return undefined;
+  // The name in parentheses may hold anything, blanks and parentheses included; nothing after it holds a parenthesis.
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ', START_TIME_FIELD + 1);
+  const startTime = fields[START_TIME_FIELD];
+  const state = fields[0];
+  return startTime === undefined || state === undefined ? undefined : { state, startTime: BigInt(startTime.trim()) };
+}
+
+/** The file's text by three system calls, for it is read of every task that is listed. */
+function readLine(file: string): string | undefined {
+  let fd: number | undefined;
   try {
-    text = readFileSync(`${procRoot}/${pid}/stat`, 'latin1');
+    fd = openSync(file, 'r');
+    return line.toString('latin1', 0, readSync(fd, line, 0, line.length, 0));
   } catch (err) {
     // ESRCH: it went between the open and the read.
     if (isErrno(err, 'ENOENT', 'ESRCH')) return undefined;
     throw err;
+  } finally {
+    if (fd !== undefined) closeSync(fd);
   }
-  // The name in parentheses may hold anything, blanks and parentheses included; nothing after it holds a parenthesis.
-  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  const startTime = fields[START_TIME_FIELD];
-  const state = fields[0];
-  return startTime === undefined || state === undefined ? undefined : { state, startTime: BigInt(startTime.trim()) };
 }

@@ -1,7 +1,7 @@
 /**
  * Creating a task, step by step; each step is undone when a later one fails, on a deadline of its own.
  *
- *   1 intent record, durable   2 a shim's process   3 bundle, naming it   4 Adopt   5 Create in the shim
+ *   1 intent record   2 a shim's process   3 bundle, naming it   4 Adopt   5 Create in the shim
  *
  * Adopt and Create go out together: the shim does one after the other. A spare that dies of 2 to 4 is replaced once.
  */
