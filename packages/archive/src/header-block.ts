@@ -99,6 +99,11 @@ function unsigned(block: Buffer, offset: number, length: number, what: string): 
   return value;
 }
 
+/** A number of another block that uses the same notation. Throws invalid argument. */
+export function numericField(block: Buffer, offset: number, length: number, what: string): bigint {
+  return unsigned(block, offset, length, what);
+}
+
 /** Octal digits, or, when the first bit is set, a big-endian two's complement number (GNU's base 256). */
 function numeric(block: Buffer, offset: number, length: number, what: string): bigint {
   const field = block.subarray(offset, offset + length);

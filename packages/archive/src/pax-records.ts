@@ -1,9 +1,9 @@
 /** PAX extended header records (POSIX.1-2001, pax(1)): `<length> <keyword>=<value>\n`, the length counting itself. */
-import { invalidArgument, notImplemented } from '@gantry/errors';
+import { invalidArgument } from '@gantry/errors';
 import type { HeaderBlock } from './header-block.ts';
+import { sparseLengthKeyword, sparseMapKeyword, sparseOffsetKeyword } from './sparse.ts';
 
 const xattrPrefix = 'SCHILY.xattr.';
-const sparsePrefix = 'GNU.sparse.';
 const nanosecondsPerSecond = 1_000_000_000n;
 
 /** Keyword → value; the last one of a keyword wins. Values are bytes. */
@@ -12,6 +12,7 @@ export type PaxRecords = ReadonlyMap<string, Buffer>;
 /** Splits the body of an extended header. Throws invalid argument when it is malformed. */
 export function parsePaxRecords(body: Buffer): PaxRecords {
   const records = new Map<string, Buffer>();
+  const sparse: string[] = [];
   for (let start = 0; start < body.length;) {
     const blank = body.indexOf(0x20, start);
     const digits = blank === -1 ? '' : body.toString('latin1', start, blank);
@@ -21,9 +22,18 @@ export function parsePaxRecords(body: Buffer): PaxRecords {
     if (end > body.length || equals === -1 || equals >= end - 1 || body[end - 1] !== 0x0a) throw malformed();
     const keyword = body.toString('utf8', blank + 1, equals);
     if (keyword === '') throw malformed();
-    records.set(keyword, Buffer.from(body.subarray(equals + 1, end - 1)));
+    const value = body.subarray(equals + 1, end - 1);
+    // The oldest way of naming fragments repeats these two by turns.
+    if (keyword === sparseOffsetKeyword || keyword === sparseLengthKeyword) {
+      const isOffset = keyword === sparseOffsetKeyword;
+      if (isOffset !== (sparse.length % 2 === 0)) throw malformed();
+      sparse.push(value.toString('latin1'));
+    } else {
+      records.set(keyword, Buffer.from(value));
+    }
     start = end;
   }
+  if (sparse.length > 0) records.set(sparseMapKeyword, Buffer.from(sparse.join(',')));
   return records;
 }
 
@@ -49,7 +59,6 @@ export function applyPaxRecords(block: HeaderBlock, records: PaxRecords): PaxHea
   };
   const xattrs = new Map<string, Buffer>();
   for (const [keyword, bytes] of records) {
-    if (keyword.startsWith(sparsePrefix)) throw notImplemented('tar entry in a GNU sparse format');
     if (keyword.startsWith(xattrPrefix)) xattrs.set(keyword.slice(xattrPrefix.length), bytes);
   }
   return {

@@ -29,6 +29,7 @@ function parse(archive: Buffer, step = archive.length): Seen[] {
       content = [];
     },
     data: (bytes) => void content.push(Buffer.from(bytes)),
+    hole: (length) => void content.push(Buffer.alloc(Number(length))),
     end: () => {
       if (header !== undefined) seen.push({ header, content: Buffer.concat(content) });
     },
@@ -148,7 +149,6 @@ t.test('a header with a wrong checksum or a malformed field is refused', (t) => 
   t.equal(outcome(forged(archive, 108, Buffer.alloc(8, 0xff))), 'invalid argument', 'negative owner');
   for (const flag of ['V', 'M', 'D', 'X', 'A', ' '])
     t.equal(outcome(forged(archive, 156, flag)), 'invalid argument', flag);
-  t.equal(outcome(forged(archive, 156, 'S')), 'not implemented', 'GNU sparse');
   t.end();
 });
 
@@ -234,7 +234,6 @@ t.test('malformed PAX records are refused', (t) => {
   ];
   for (const record of wrong)
     t.equal(outcome(Buffer.concat([pax(record), plain])), 'invalid argument', JSON.stringify(record));
-  t.equal(outcome(Buffer.concat([pax(paxRecord('GNU.sparse.major', '1')), plain])), 'not implemented');
   t.end();
 });
 

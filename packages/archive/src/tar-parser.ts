@@ -3,6 +3,7 @@
  * memory whatever the archive says.
  *
  *     HEADER ──file──► BODY ──► PADDING ──► HEADER        HEADER ──x,g,L,K──► META ──► PADDING ──► HEADER
+ *        └───S───► MAP ──► BODY        a file with holes; PAX has its map in records or at the beginning of BODY
  *       │ two zero blocks
  *       ▼
  *     ENDED: whatever follows is accepted and ignored, so that a stream can be read, and hashed, to its very end
@@ -17,6 +18,15 @@ import { blockBytes, isZeroBlock, parseHeaderBlock } from './header-block.ts';
 import type { HeaderBlock } from './header-block.ts';
 import { applyPaxRecords, parsePaxRecords } from './pax-records.ts';
 import type { PaxRecords } from './pax-records.ts';
+import {
+  maximumFragments,
+  oldSparseBlock,
+  oldSparseHeader,
+  paxSparse,
+  SparseLayout,
+  SparseMapReader,
+} from './sparse.ts';
+import type { Fragment, PaxSparse } from './sparse.ts';
 
 /** Longest body of an extended header or a long name. */
 export const maximumMetaBytes = 1024 * 1024;
@@ -26,6 +36,8 @@ export interface TarHandler {
   entry(header: EntryHeader): void;
   /** A piece of the current file's content; the bytes are only lent for the call. */
   data(bytes: Uint8Array): void;
+  /** So many zeros that are not in the archive. A handler without it cannot have files with holes. */
+  hole?(length: bigint): void;
   /** The current entry is complete. */
   end(): void;
 }
@@ -33,6 +45,7 @@ export interface TarHandler {
 const types: ReadonlyMap<string, EntryType> = new Map([
   ['0', 'file'],
   ['7', 'file'],
+  ['S', 'file'],
   ['1', 'hardlink'],
   ['2', 'symlink'],
   ['3', 'character'],
@@ -41,9 +54,18 @@ const types: ReadonlyMap<string, EntryType> = new Map([
   ['6', 'fifo'],
 ]);
 
-type State = 'header' | 'meta' | 'body' | 'padding' | 'ended' | 'failed';
+type State = 'header' | 'map' | 'meta' | 'body' | 'padding' | 'ended' | 'failed';
 
-/** See the top of the file. Errors are invalid argument (malformed) or not implemented (sparse files). */
+/** A file with holes as it is read: its map first, then its fragments. */
+interface SparseEntry {
+  readonly realSize: bigint;
+  readonly fragments: Fragment[];
+  /** Reads the map out of the content (PAX 1.0). */
+  reader: SparseMapReader | undefined;
+  layout: SparseLayout | undefined;
+}
+
+/** See the top of the file. Errors are invalid argument (malformed) or not implemented (holes, and a handler without). */
 export class TarParser {
   readonly #handler: TarHandler;
   #state: State = 'header';
@@ -59,6 +81,10 @@ export class TarParser {
   #longName: Buffer | undefined;
   #longLink: Buffer | undefined;
   #zeroBlocks = 0;
+  #sparse: SparseEntry | undefined;
+  #paxSparse: PaxSparse | undefined;
+  /** Of the entry's content in the archive; a file with holes is larger. */
+  #storedBytes = 0n;
 
   constructor(handler: TarHandler) {
     this.#handler = handler;
@@ -88,25 +114,63 @@ export class TarParser {
 
   /** Uses the start of `bytes` according to the state; gives how many bytes it used, at least one. */
   #take(bytes: Buffer): number {
-    if (this.#state === 'header') return this.#takeHeader(bytes);
+    if (this.#state === 'header' || this.#state === 'map') return this.#takeBlock(bytes);
     const length = this.#left < BigInt(bytes.length) ? Number(this.#left) : bytes.length;
     const piece = bytes.subarray(0, length);
     this.#left -= BigInt(length);
-    if (this.#state === 'body') this.#handler.data(piece);
+    if (this.#state === 'body') this.#body(piece);
     else if (this.#state === 'meta') this.#meta.push(Buffer.from(piece));
     if (this.#left === 0n) this.#partDone();
     return length;
   }
 
-  #takeHeader(bytes: Buffer): number {
+  #takeBlock(bytes: Buffer): number {
     const length = Math.min(blockBytes - this.#blockFill, bytes.length);
     bytes.copy(this.#block, this.#blockFill, 0, length);
     this.#blockFill += length;
     if (this.#blockFill === blockBytes) {
       this.#blockFill = 0;
-      this.#header();
+      if (this.#state === 'map') this.#moreOfMap();
+      else this.#header();
     }
     return length;
+  }
+
+  /** A block of the map of the old form. */
+  #moreOfMap(): void {
+    const sparse = this.#sparse;
+    if (sparse === undefined) return;
+    const { fragments, isExtended } = oldSparseBlock(this.#block);
+    sparse.fragments.push(...fragments);
+    if (sparse.fragments.length > maximumFragments) throw invalidArgument('sparse tar entry of too many fragments');
+    if (isExtended) return;
+    sparse.layout = this.#layOut(sparse, this.#storedBytes);
+    this.#begin('body', this.#storedBytes);
+  }
+
+  #body(piece: Buffer): void {
+    const sparse = this.#sparse;
+    if (sparse === undefined) {
+      this.#handler.data(piece);
+      return;
+    }
+    let rest = piece;
+    while (sparse.layout === undefined && rest.length > 0) {
+      const { used, fragments } = sparse.reader?.take(rest) ?? { used: rest.length, fragments: [] };
+      rest = rest.subarray(used);
+      if (fragments === undefined) continue;
+      sparse.fragments.push(...fragments);
+      sparse.layout = this.#layOut(sparse, this.#left + BigInt(rest.length));
+    }
+    sparse.layout?.write(rest);
+  }
+
+  #layOut({ fragments, realSize }: SparseEntry, storedBytes: bigint): SparseLayout {
+    const handler = this.#handler;
+    return new SparseLayout(fragments, realSize, storedBytes, {
+      data: (bytes) => handler.data(bytes),
+      hole: (length) => handler.hole?.(length),
+    });
   }
 
   #header(): void {
@@ -132,21 +196,41 @@ export class TarParser {
   }
 
   #beginEntry(block: HeaderBlock): void {
-    const header = this.#entryHeader(block);
+    const { header, storedBytes } = this.#entryHeader(block);
+    const old = block.flag === 'S' ? oldSparseHeader(this.#block) : undefined;
+    const pax = block.flag === 'S' ? undefined : this.#paxSparse;
     this.#records = new Map();
     this.#longName = undefined;
     this.#longLink = undefined;
+    this.#paxSparse = undefined;
+    this.#storedBytes = storedBytes;
+    this.#sparse = sparseEntry(old, pax);
     this.#handler.entry(header);
-    this.#begin('body', header.size);
+    if (old?.isExtended === true) {
+      this.#state = 'map';
+      return;
+    }
+    if (this.#sparse !== undefined && this.#sparse.reader === undefined) {
+      this.#sparse.layout = this.#layOut(this.#sparse, storedBytes);
+    }
+    this.#begin('body', storedBytes);
   }
 
-  #entryHeader(block: HeaderBlock): EntryHeader {
+  #entryHeader(block: HeaderBlock): { readonly header: EntryHeader; readonly storedBytes: bigint } {
     const pax = applyPaxRecords(block, this.#records);
     // An archive with both is malformed; Go's reader, which most layers were checked with, takes GNU's.
-    const name = this.#longName ?? pax.name;
+    this.#paxSparse = paxSparse(this.#records);
+    const name = this.#longName ?? this.#paxSparse?.name ?? pax.name;
     const linkName = this.#longLink ?? pax.linkName;
     const type = this.#typeOf(block.flag, name, pax.size);
-    return {
+    const isSparse = block.flag === 'S' || this.#paxSparse !== undefined;
+    if (isSparse && (type !== 'file' || this.#handler.hole === undefined)) {
+      throw notImplemented(`tar entry with holes, which is a ${type}`);
+    }
+    // Only files have content; other types may carry a size that stands for nothing.
+    const storedBytes = type === 'file' ? pax.size : 0n;
+    const realSize = block.flag === 'S' ? oldSparseHeader(this.#block).realSize : this.#paxSparse?.realSize;
+    const header: EntryHeader = {
       type,
       name,
       linkName: type === 'hardlink' || type === 'symlink' ? linkName : Buffer.alloc(0),
@@ -155,8 +239,7 @@ export class TarParser {
       gid: pax.gid,
       userName: pax.userName,
       groupName: pax.groupName,
-      // Only files have content; other types may carry a size that stands for nothing.
-      size: type === 'file' ? pax.size : 0n,
+      size: realSize ?? storedBytes,
       mtimeNs: pax.mtimeNs,
       atimeNs: pax.atimeNs,
       ctimeNs: pax.ctimeNs,
@@ -164,10 +247,10 @@ export class TarParser {
       deviceMinor: pax.deviceMinor,
       xattrs: pax.xattrs,
     };
+    return { header, storedBytes };
   }
 
   #typeOf(flag: string, name: Buffer, size: bigint): EntryType {
-    if (flag === 'S') throw notImplemented('tar entry in a GNU sparse format');
     const type = types.get(flag);
     if (type === undefined) throw invalidArgument(`tar entry of unknown type ${JSON.stringify(flag)}`);
     if (type !== 'file' || name.at(-1) !== 0x2f) return type;
@@ -186,7 +269,7 @@ export class TarParser {
 
   /** The body, meta body or padding is complete. */
   #partDone(): void {
-    if (this.#state === 'body') this.#handler.end();
+    if (this.#state === 'body') this.#endEntry();
     else if (this.#state === 'meta') this.#metaDone();
     if (this.#state !== 'padding' && this.#padding > 0n) {
       this.#state = 'padding';
@@ -194,6 +277,15 @@ export class TarParser {
     } else {
       this.#state = 'header';
     }
+  }
+
+  #endEntry(): void {
+    if (this.#sparse !== undefined && this.#sparse.layout === undefined) {
+      throw invalidArgument('sparse tar entry that ends in its map');
+    }
+    this.#sparse?.layout?.end();
+    this.#sparse = undefined;
+    this.#handler.end();
   }
 
   #metaDone(): void {
@@ -209,6 +301,18 @@ export class TarParser {
   #hasPendingMeta(): boolean {
     return this.#records.size > 0 || this.#longName !== undefined || this.#longLink !== undefined;
   }
+}
+
+function sparseEntry(
+  old: ReturnType<typeof oldSparseHeader> | undefined,
+  pax: PaxSparse | undefined,
+): SparseEntry | undefined {
+  if (old !== undefined) {
+    return { realSize: old.realSize, fragments: [...old.fragments], reader: undefined, layout: undefined };
+  }
+  if (pax === undefined) return undefined;
+  const reader = pax.fragments === undefined ? new SparseMapReader() : undefined;
+  return { realSize: pax.realSize, fragments: [...(pax.fragments ?? [])], reader, layout: undefined };
 }
 
 function untilNul(bytes: Buffer): Buffer {

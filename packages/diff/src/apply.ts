@@ -3,11 +3,12 @@
  * read to its last byte whatever the tar says, so that both digests are over all of it.
  */
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { closeSync, openSync, read } from 'node:fs';
+import { promisify } from 'node:util';
 import { decompress, detectCompression, TarParser } from '@gantry/archive';
 import { dataLoss, isCode, messageOf, notImplemented } from '@gantry/errors';
-import { AT_FDCWD, O_DIRECTORY, O_RDONLY } from '@gantry/libc';
-import type { Syscalls } from '@gantry/libc';
+import { AT_FDCWD, O_DIRECTORY, O_RDONLY, POSIX_FADV_DONTNEED } from '@gantry/libc';
+import type { FileCalls, Syscalls } from '@gantry/libc';
 import { digestAlgorithm, finishDigest, hasherFor, layerMediaType, mediaTypes, parseDigest } from '@gantry/oci';
 import type { Digest, LayerCompression } from '@gantry/oci';
 import type { ApplyRequest, DiffResult } from './differ-types.ts';
@@ -15,6 +16,11 @@ import { LayerTar } from './layer-tar.ts';
 import { openLayerTarget, optionValue } from './mounts.ts';
 
 const readBytes = 1024 * 1024;
+/** Packed bytes wait in the unpacker, each piece in a buffer of its own. */
+const packedBytes = 256 * 1024;
+const readFile = promisify((fd: number, buffer: Buffer, done: (err: Error | null, length: number) => void) =>
+  read(fd, buffer, 0, buffer.length, null, done),
+);
 
 /**
  * Applies a layer. Data loss when the blob is not what its digest says, invalid argument when it is and is malformed,
@@ -24,7 +30,7 @@ const readBytes = 1024 * 1024;
 export async function applyLayer(sys: Syscalls, request: ApplyRequest): Promise<DiffResult> {
   const digest = parseDigest(request.digest);
   const packing = packingOf(request.mediaType);
-  const blob = new Blob(request.blobPath, digest);
+  using blob = new Blob(sys, request.blobPath, digest);
   const target = openLayerTarget(sys, request.mounts);
   const layer = new LayerTar(sys, target.value);
   try {
@@ -43,19 +49,21 @@ export async function applyLayer(sys: Syscalls, request: ApplyRequest): Promise<
 }
 
 async function unpack(blob: Blob, packing: 'plain' | 'detect', layer: LayerTar): Promise<DiffResult> {
-  const diffId = createHash('sha256');
-  let size = 0n;
   const parser = new TarParser(layer);
   const [start, source] = await peek(blob.read());
   const compression: LayerCompression = packing === 'plain' ? 'none' : detectCompression(start);
+  // Bytes that are not packed are used up at once, and the blob's own hash is theirs.
+  blob.lends = compression === 'none';
+  const ownHash = compression === 'none' && blob.algorithm === 'sha256' ? undefined : createHash('sha256');
+  let size = 0n;
   for await (const bytes of decompress(source, compression)) {
-    diffId.update(bytes);
+    ownHash?.update(bytes);
     size += BigInt(bytes.length);
     parser.write(bytes);
   }
   parser.finish();
   layer.finish();
-  return { mediaType: mediaTypes.layer, digest: finishDigest(diffId), size };
+  return { mediaType: mediaTypes.layer, digest: ownHash === undefined ? blob.found() : finishDigest(ownHash), size };
 }
 
 /** The plain OCI type is what it says; every other known type is told by its first bytes, so mislabelled ones work. */
@@ -66,33 +74,64 @@ function packingOf(mediaType: string): 'plain' | 'detect' {
   throw notImplemented(`no processor for media-type ${JSON.stringify(mediaType)}`);
 }
 
-/** A blob being read, with the hash of what was read so far. */
-class Blob {
+/**
+ * A blob being read, with the hash of what was read so far. Its pages leave the cache behind the reader: nobody unpacks a
+ * layer twice, and what is unpacked needs the room.
+ */
+class Blob implements Disposable {
+  /** Whether the next piece may take the place of the last one. */
+  lends = false;
+  readonly #sys: FileCalls;
   readonly #digest: Digest;
   readonly #hash: ReturnType<typeof hasherFor>;
-  readonly #chunks: AsyncIterator<unknown>;
+  readonly #fd: number;
+  #buffer: Buffer | undefined;
   #read = 0n;
   #readable = true;
 
-  constructor(path: string, digest: Digest) {
+  /** Throws what open(2) says. */
+  constructor(sys: FileCalls, path: string, digest: Digest) {
+    this.#sys = sys;
     this.#digest = digest;
     this.#hash = hasherFor(digest);
-    this.#chunks = createReadStream(path, { highWaterMark: readBytes })[Symbol.asyncIterator]();
+    this.#fd = openSync(path, 'r');
+  }
+
+  get algorithm(): string {
+    return digestAlgorithm(this.#digest);
+  }
+
+  /** The digest of what was read so far, by the algorithm of the expected one. */
+  found(): Digest {
+    return finishDigest(this.#hash.copy(), this.algorithm);
   }
 
   /** The bytes from where the last reader stopped. Not ended by its consumer: `verifyRest` goes on. */
   async *read(): AsyncGenerator<Uint8Array> {
     for (;;) {
-      const next = await this.#chunks.next().catch((err: unknown) => {
+      const buffer = this.#next();
+      const length = await readFile(this.#fd, buffer).catch((err: unknown) => {
         this.#readable = false;
         throw err;
       });
-      if (next.done === true) return;
-      if (!(next.value instanceof Uint8Array)) continue;
-      this.#hash.update(next.value);
-      this.#read += BigInt(next.value.length);
-      yield next.value;
+      if (length === 0) return;
+      const bytes = buffer.subarray(0, length);
+      this.#hash.update(bytes);
+      this.#sys.fadvise(this.#fd, 0n, this.#read, POSIX_FADV_DONTNEED);
+      this.#read += BigInt(length);
+      yield bytes;
     }
+  }
+
+  [Symbol.dispose](): void {
+    this.#sys.fadvise(this.#fd, 0n, 0n, POSIX_FADV_DONTNEED);
+    closeSync(this.#fd);
+  }
+
+  #next(): Buffer {
+    if (!this.lends) return Buffer.allocUnsafeSlow(packedBytes);
+    this.#buffer ??= Buffer.allocUnsafeSlow(readBytes);
+    return this.#buffer;
   }
 
   /** After the last byte: throws data loss when it was another blob. */
@@ -100,7 +139,7 @@ class Blob {
     if (size !== undefined && size !== 0n && size !== this.#read) {
       throw dataLoss(`blob ${this.#digest} has ${this.#read} bytes, expected ${size}`, {}, cause);
     }
-    const found = finishDigest(this.#hash, digestAlgorithm(this.#digest));
+    const found = this.found();
     if (found !== this.#digest) throw dataLoss(`blob ${this.#digest} has the digest ${found}`, {}, cause);
   }
 

@@ -38,7 +38,15 @@ interface CurrentEntry {
   readonly name: Buffer;
   /** The open file while its content is written. */
   readonly fd: number | undefined;
+  /** How much of the content came, holes included. */
+  position: bigint;
+  /** Whether the last of it was a hole: the file has not been made longer yet. */
+  isBehindHole: boolean;
 }
+
+/** So many zeros in a row are not written. */
+const holeBytes = 64 * 1024;
+const zeros = Buffer.alloc(holeBytes);
 
 export class EntryMaker {
   readonly #sys: FileCalls;
@@ -67,17 +75,41 @@ export class EntryMaker {
     // A hard link's source may stand in another directory: resolving it drops the one that is remembered.
     const ownFd = header.type === 'hardlink' ? this.#hardlink(header, path, name) : parentFd;
     const fd = header.type === 'hardlink' ? undefined : this.#makeNode(header, ownFd, name);
-    this.#current = { header, parentFd: ownFd, name, fd };
+    this.#current = { header, parentFd: ownFd, name, fd, position: 0n, isBehindHole: false };
     if (header.type === 'directory') {
       this.#directoryTimes.set(pathKey(path), { path, times: timesOf(header) });
     }
   }
 
+  /** The next bytes of the file; long runs of zeros become holes. */
   write(bytes: Uint8Array): void {
-    const fd = this.#current?.fd;
-    if (fd === undefined) return;
+    const entry = this.#current;
+    if (entry === undefined) return;
     const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    for (let done = 0; done < buffer.length;) done += this.#sys.write(fd, buffer, done, buffer.length - done) ?? 0;
+    let start = 0;
+    for (let at = 0; at + holeBytes <= buffer.length; at += holeBytes) {
+      if (buffer.compare(zeros, 0, holeBytes, at, at + holeBytes) !== 0) continue;
+      this.#write(entry, buffer, start, at);
+      this.hole(BigInt(holeBytes));
+      start = at + holeBytes;
+    }
+    this.#write(entry, buffer, start, buffer.length);
+  }
+
+  /** So many zeros that take no room. */
+  hole(length: bigint): void {
+    const entry = this.#current;
+    if (entry === undefined) return;
+    entry.position += length;
+    entry.isBehindHole = true;
+  }
+
+  #write(entry: CurrentEntry, buffer: Buffer, start: number, end: number): void {
+    if (entry.fd === undefined || start === end) return;
+    if (entry.isBehindHole) this.#sys.seek(entry.fd, entry.position);
+    entry.isBehindHole = false;
+    for (let done = start; done < end;) done += this.#sys.write(entry.fd, buffer, done, end - done) ?? 0;
+    entry.position += BigInt(end - start);
   }
 
   /** Gives the node everything else: owner first, since changing it takes setuid bits and capabilities away. */
@@ -85,6 +117,7 @@ export class EntryMaker {
     const entry = this.#current;
     if (entry === undefined) return;
     try {
+      if (entry.fd !== undefined && entry.isBehindHole) this.#sys.ftruncate(entry.fd, entry.position);
       this.setOwner(entry.header, entry.parentFd, entry.name);
       this.#finishNode(entry);
     } finally {

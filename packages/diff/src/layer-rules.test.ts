@@ -1,6 +1,6 @@
 import t from 'tap';
 import { execFileSync } from 'node:child_process';
-import { lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, lstatSync, mkdirSync, openSync, readdirSync, readFileSync, readSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Test } from 'tap';
 import { linux } from '@gantry/libc';
@@ -52,6 +52,29 @@ t.test('a layer becomes the same tree that GNU tar makes of it', rootOnly, async
   const symlinkTimes = / \d+ \/etc\/passwd$/m;
   t.equal(listing(bench.root).replace(symlinkTimes, ''), listing(reference).replace(symlinkTimes, ''));
   t.match(listing(bench.root), /d\/setuid 106755 1000:1001 2 1500000000/);
+});
+
+t.test('holes and long runs of zeros take no room', async (t) => {
+  const bench = new Bench(t);
+  const source = bench.sub('source');
+  const script = `truncate -s 8G holes; echo middle | dd of=holes bs=1M seek=4096 conv=notrunc
+    head -c 3000000 /dev/zero > zeros; echo end >> zeros; head -c 200000 /dev/zero >> zeros`;
+  execFileSync('sh', ['-euc', script], { cwd: source, stdio: 'ignore' });
+  execFileSync('tar', ['--format=posix', '--sparse', '-cf', '../one.tar', 'holes'], { cwd: source });
+  execFileSync('tar', ['-cf', '../two.tar', 'zeros'], { cwd: source });
+  for (const name of ['one.tar', 'two.tar']) {
+    await differ.apply(bench.request(readFileSync(path.join(bench.dir, name))));
+  }
+  const holes = lstatSync(path.join(bench.root, 'holes'));
+  t.equal(holes.size, 8 * 2 ** 30);
+  t.ok(holes.blocks < 1000);
+  const fd = openSync(path.join(bench.root, 'holes'), 'r');
+  const middle = Buffer.alloc(9, '-');
+  readSync(fd, middle, 0, 9, 2 ** 32 - 1);
+  closeSync(fd);
+  t.equal(middle.toString(), '\0middle\n\0');
+  t.ok(readFileSync(path.join(bench.root, 'zeros')).equals(readFileSync(path.join(source, 'zeros'))));
+  t.ok(lstatSync(path.join(bench.root, 'zeros')).blocks < 1000);
 });
 
 t.test('names that are not UTF-8 keep their bytes', async (t) => {

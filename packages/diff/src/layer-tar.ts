@@ -56,6 +56,10 @@ export class LayerTar implements TarHandler {
     if (!this.#ignoring) this.#named(() => this.#maker.write(bytes));
   }
 
+  hole(length: bigint): void {
+    if (!this.#ignoring) this.#named(() => this.#maker.hole(length));
+  }
+
   end(): void {
     if (!this.#ignoring) this.#named(() => this.#maker.end());
   }

@@ -245,9 +245,13 @@ export interface FileCalls {
   fchmodat(dirfd: number, path: Path, mode: number): void;
   /** utimensat(2) with nanoseconds since the epoch; undefined leaves that time as it is. */
   utimensat(dirfd: number, path: Path, atimeNs: bigint | undefined, mtimeNs: bigint | undefined, flags: number): void;
+  /** lseek(2) from the start of the file. */
+  seek(fd: number, offset: bigint): void;
   ftruncate(fd: number, sizeBytes: bigint): void;
   fsync(fd: number): void;
   syncfs(fd: number): void;
+  /** posix_fadvise(2): what will be read of a file, or no more (`POSIX_FADV_*`). Advice does not fail. */
+  fadvise(fd: number, offset: bigint, length: bigint, advice: number): void;
   /** The names in a directory without `.` and `..`, as bytes (getdents64). `fd` must be open for reading. */
   readDirectory(fd: number): Buffer[];
   /** Extended attributes of the open file or, through `/proc/self/fd`, of an O_PATH descriptor. */

@@ -56,6 +56,9 @@ export const S_ISVTX = 0o1000;
 export const XATTR_CREATE = 1;
 export const XATTR_REPLACE = 2;
 
+/** For posix_fadvise(2): the pages will not be needed again. */
+export const POSIX_FADV_DONTNEED = 4;
+
 /** For close_range(2). */
 export const CLOSE_RANGE_UNSHARE = 2;
 export const CLOSE_RANGE_CLOEXEC = 4;

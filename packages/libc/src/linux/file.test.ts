@@ -14,6 +14,7 @@ import {
   O_RDONLY,
   O_RDWR,
   O_WRONLY,
+  POSIX_FADV_DONTNEED,
   RESOLVE_IN_ROOT,
   RESOLVE_NO_MAGICLINKS,
   RESOLVE_NO_SYMLINKS,
@@ -68,6 +69,11 @@ t.test('bytes written are read back, parts of buffers included', async (t) => {
   t.throws(() => sys.read(reader, into, 6, 3), { code: 'EINVAL' }, 'the kernel is never told to write past the end');
   t.equal(sys.read(reader, into), 2);
   t.equal(sys.read(reader, into), 0);
+  sys.seek(fd, 1n << 33n);
+  sys.write(fd, Buffer.from('far'));
+  t.equal(sys.fstat(fd).size, (1n << 33n) + 3n, 'beyond the end lies a hole');
+  t.ok(sys.fstat(fd).blocks < 1000n);
+  sys.fadvise(fd, 0n, 0n, POSIX_FADV_DONTNEED);
   sys.ftruncate(fd, 2n);
   t.equal(sys.fstat(fd).size, 2n);
   sys.close(fd);

@@ -41,9 +41,12 @@ const c = declare('glibc', {
   fchmodat: 'int fchmodat(int dirfd, const char *path, uint mode, int flags)',
   // int utimensat(int dirfd, const char *path, const struct timespec times[2], int flags); times is ours, 32 bytes
   utimensat: 'int utimensat(int dirfd, const char *path, void *times, int flags)',
+  lseek: 'int64_t lseek(int fd, int64_t offset, int whence)',
   ftruncate: 'int ftruncate(int fd, int64_t length)',
   fsync: 'int fsync(int fd)',
   syncfs: 'int syncfs(int fd)',
+  // gives an errno instead of setting it
+  posix_fadvise: 'int posix_fadvise(int fd, int64_t offset, int64_t len, int advice)',
   // long syscall(SYS_getdents64, unsigned fd, struct linux_dirent64 *buf, unsigned size); buf is ours
   getdents64: 'long syscall(long nr, int fd, void *buf, uint size)',
 });
@@ -54,6 +57,7 @@ const F_SETFD = 2;
 const F_GETFL = 3;
 const F_SETFL = 4;
 const FD_CLOEXEC = 1;
+const SEEK_SET = 0;
 const STATX_BASIC_STATS = 0x7ff;
 const UTIME_OMIT = 0x3fff_fffen;
 const NS_PER_SECOND = 1_000_000_000n;
@@ -332,6 +336,10 @@ export const fileCalls: Calls = {
     check(c.utimensat(dirfd, cString(path, 'utimensat'), times, flags), 'utimensat', subjectOf(dirfd, path));
   },
 
+  seek(fd, offset) {
+    check(Number(c.lseek(fd, offset, SEEK_SET)), 'lseek', fd);
+  },
+
   ftruncate(fd, sizeBytes) {
     let result: number;
     do result = c.ftruncate(fd, sizeBytes);
@@ -348,6 +356,10 @@ export const fileCalls: Calls = {
 
   syncfs(fd) {
     check(c.syncfs(fd), 'syncfs', fd);
+  },
+
+  fadvise(fd, offset, length, advice) {
+    c.posix_fadvise(fd, offset, length, advice);
   },
 
   readDirectory(fd) {
