@@ -34,6 +34,7 @@ class Commit {
 export class EngineStore implements Store {
   readonly #engine: Engine;
   readonly #snapshots = new Set<StoreSnapshot>();
+  readonly #listeners: (() => void)[] = [];
   #gathering: Commit | undefined;
   #flushing: Commit | undefined;
   #closing: Promise<void> | undefined;
@@ -110,6 +111,10 @@ export class EngineStore implements Store {
     return snapshot;
   }
 
+  onWrite(listener: () => void): void {
+    this.#listeners.push(listener);
+  }
+
   async flush(): Promise<void> {
     await (this.#gathering ?? this.#flushing)?.settled;
   }
@@ -142,6 +147,7 @@ export class EngineStore implements Store {
     commit.generation = this.#generation;
     // Not started at once: transactions of the same turn of the loop belong into the same commit.
     if (this.#flushing === undefined) queueMicrotask(() => this.#flushNext());
+    for (const listener of this.#listeners) listener();
     return commit;
   }
 

@@ -68,6 +68,8 @@ export interface Store extends Reader {
    */
   transact<T>(fn: (tx: Transaction) => T): Promise<T>;
   snapshot(): StoreSnapshot;
+  /** Calls `listener` at each transaction that writes, before it is durable. It must not throw. */
+  onWrite(listener: () => void): void;
   /** Resolves when everything written so far is durable. */
   flush(): Promise<void>;
   /** Writes a compacted copy into `directory`, made when missing; it is a store itself, complete on resolve. */

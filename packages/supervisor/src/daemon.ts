@@ -33,7 +33,7 @@ import type { Config } from './config/config.ts';
 import { EventExchange } from './events/exchange.ts';
 import { eventReceiver } from './events/receiver.ts';
 import { failpoint } from './failpoints.ts';
-import { defaultGcConfig, GarbageCollector } from './gc/collector.ts';
+import { GarbageCollector } from './gc/collector.ts';
 import { acquireLock } from './lock.ts';
 import type { Log } from './log.ts';
 import { pluginList } from './plugins.ts';
@@ -203,12 +203,12 @@ async function openRooms(config: Config, events: EventExchange, log: Log, teardo
   report(log, 'snapshots', await trees.reconcile());
   const differ = new Differ();
   teardowns.push(() => differ.close());
-  const gc = new GarbageCollector({ store, content: blobs, snapshots: trees, events, log });
+  const gc = new GarbageCollector({ store, content: blobs, snapshots: trees, events, log, config: config.gc });
   teardowns.push(() => gc.close());
 
   const imageRecords = new ImageRecords({ store, events, gc });
   const streams = new Streams();
-  const plugins = pluginList({ root, snapshotters: known, gc: defaultGcConfig });
+  const plugins = pluginList({ root, snapshotters: known, gc: config.gc });
   const services: readonly Binding[] = [
     introspectionService({ plugins, uuid: await serverUuid(root), runtimeInfo: runtimeInformant(config, timeouts) }),
     healthService(),
@@ -247,7 +247,7 @@ async function openRooms(config: Config, events: EventExchange, log: Log, teardo
     await Promise.race([manager.wakeAll(), sleep(timeouts.shimLoadMs, undefined, { ref: false })]);
     if (ended) return;
     launcher.start();
-    gc.schedule();
+    gc.start();
   };
   void reconciled.then(() => {
     if (!ended) timer = setTimeout(() => void settleDown(), manager.all().length === 0 ? 0 : quietMs);

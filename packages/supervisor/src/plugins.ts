@@ -7,7 +7,8 @@ import type { PartialMessage } from '@gantry/api';
 import path from 'node:path';
 import { toStatus } from '@gantry/errors';
 import { hostPlatform } from '@gantry/oci';
-import type { GcConfig } from './gc/collector.ts';
+import { formatDuration } from './duration.ts';
+import type { GcConfig } from './gc/pace.ts';
 
 /** One plugin as Introspection answers it. */
 export type Plugin = introspection.Plugin;
@@ -59,7 +60,8 @@ export function pluginList({ root, snapshotters, gc }: PluginListOptions): Plugi
       exports: {
         PauseThreshold: String(gc.pauseThreshold),
         DeletionThreshold: String(gc.deletionThreshold),
-        ScheduleDelay: duration(gc.scheduleDelayMs),
+        MutationThreshold: String(gc.mutationThreshold),
+        ScheduleDelay: formatDuration(gc.scheduleDelayMs),
       },
     }),
     plugin('io.containerd.lease.v1', 'manager', { requires: [metadata] }),
@@ -115,9 +117,4 @@ function plugin(type: string, id: string, rest: PartialMessage<Plugin> = {}): Pl
 function skipped(error: unknown): { code: number; message: string } {
   const { code, message } = toStatus(error);
   return { code, message: message.includes('skip plugin') ? message : `${message}: skip plugin` };
-}
-
-/** Go's notation of a duration. */
-function duration(ms: number): string {
-  return ms > 0 && ms < 1000 ? `${ms}ms` : `${ms / 1000}s`;
 }

@@ -6,7 +6,8 @@ t.test('an absent file gives the defaults', async (t) => {
 });
 
 t.test('what is formatted parses to the same, without warnings', (t) => {
-  const config = { ...defaultConfig, root: '/r', socketGid: 12, logLevel: 'debug' as const };
+  const gc = { ...defaultConfig.gc, pauseThreshold: 0.5, mutationThreshold: 0, startupDelayMs: 90_000 };
+  const config = { ...defaultConfig, root: '/r', socketGid: 12, logLevel: 'debug' as const, gc };
   t.same(parseConfig(formatConfig(config), 'x'), { config, warnings: [] });
   t.same(parseConfig(formatConfig(defaultConfig), 'x'), { config: defaultConfig, warnings: [] });
   t.end();
@@ -22,6 +23,8 @@ t.test('a wrong value is an error with its path', (t) => {
   t.throws(() => parseConfig('root = 1', 'file'), { message: /file: root: must be text/ });
   t.throws(() => parseConfig('[grpc]\ngid = "x"', 'file'), { message: /grpc\.gid/ });
   t.throws(() => parseConfig('[debug]\nlevel = "loud"', 'file'), { message: /debug\.level: "loud"/ });
+  t.throws(() => parseConfig('[gc]\nschedule_delay = "soon"', 'file'), { message: /gc\.schedule_delay: "soon"/ });
+  t.throws(() => parseConfig('[gc]\npause_threshold = 0.7', 'file'), { message: /gc\.pause_threshold: 0\.7/ });
   t.throws(() => parseConfig('root =', 'file'), { code: 'invalid argument' });
   t.end();
 });

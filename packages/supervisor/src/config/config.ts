@@ -8,6 +8,9 @@ import { readFile } from 'node:fs/promises';
 import { invalidArgument, messageOf, wrap } from '@gantry/errors';
 import { isErrno } from '@gantry/libc';
 import { parse } from 'smol-toml';
+import { formatDuration, parseDurationMs } from '../duration.ts';
+import { defaultGcConfig } from '../gc/pace.ts';
+import type { GcConfig } from '../gc/pace.ts';
 
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
 export type LogLevel = (typeof logLevels)[number];
@@ -30,6 +33,8 @@ export interface Config {
   readonly binaries: ReadonlyMap<string, string>;
   /** Where `hosts.toml` files of registries are looked for. */
   readonly registryDirectories: readonly string[];
+  /** The pace of the garbage collector. */
+  readonly gc: GcConfig;
 }
 
 export const defaultConfig: Config = {
@@ -42,6 +47,7 @@ export const defaultConfig: Config = {
   runtimes: new Map(),
   binaries: new Map(),
   registryDirectories: ['/etc/gantry/certs.d', '/etc/containerd/certs.d'],
+  gc: defaultGcConfig,
 };
 
 /** What a file said, and what in it nobody understands. */
@@ -80,6 +86,13 @@ export function parseConfig(text: string, source: string): LoadedConfig {
     runtimes: reader.texts('runtimes'),
     binaries: reader.texts('binaries'),
     registryDirectories: reader.text('registry.config_path')?.split(':') ?? defaultConfig.registryDirectories,
+    gc: {
+      pauseThreshold: parseShare(reader.number('gc.pause_threshold'), `${source}: gc.pause_threshold`),
+      deletionThreshold: reader.integer('gc.deletion_threshold') ?? defaultGcConfig.deletionThreshold,
+      mutationThreshold: reader.integer('gc.mutation_threshold') ?? defaultGcConfig.mutationThreshold,
+      scheduleDelayMs: reader.durationMs('gc.schedule_delay') ?? defaultGcConfig.scheduleDelayMs,
+      startupDelayMs: reader.durationMs('gc.startup_delay') ?? defaultGcConfig.startupDelayMs,
+    },
     logLevel: parseLogLevel(reader.text('debug.level') ?? defaultConfig.logLevel, `${source}: debug.level`),
   };
   return { config, warnings: reader.unknownKeys().map((key) => `${source}: unknown key ${key} is ignored`) };
@@ -91,6 +104,11 @@ const maxSpares = 256;
 function parseSpares(count: number, what: string): number {
   if (count > maxSpares) throw invalidArgument(`${what}: ${count} is more than ${maxSpares}`);
   return count;
+}
+
+function parseShare(share = defaultGcConfig.pauseThreshold, what: string): number {
+  if (share > 0 && share <= 0.5) return share;
+  throw invalidArgument(`${what}: ${share} is not more than 0 and at most 0.5`);
 }
 
 export function parseLogLevel(text: string, what: string): LogLevel {
@@ -135,6 +153,17 @@ export function formatConfig(config: Config): string {
     '[registry]',
     '# Directories with a directory a registry (HOST_PORT_, HOST:PORT, _default) that has a hosts.toml or certificates.',
     `config_path = ${JSON.stringify(config.registryDirectories.join(':'))}`,
+    '',
+    '[gc]',
+    '# The largest share of its time that the daemon spends collecting garbage, up to 0.5.',
+    `pause_threshold = ${config.gc.pauseThreshold}`,
+    '# After so many deletions a collection does not wait for the pause to be over; 0: it always does.',
+    `deletion_threshold = ${config.gc.deletionThreshold}`,
+    '# After so many changes of any kind there is a collection; 0: only after deletions.',
+    `mutation_threshold = ${config.gc.mutationThreshold}`,
+    '# From the deletion to the collection, and from the start of the daemon to the first one.',
+    `schedule_delay = "${formatDuration(config.gc.scheduleDelayMs)}"`,
+    `startup_delay = "${formatDuration(config.gc.startupDelayMs)}"`,
     '',
     '[debug]',
     `# ${logLevels.join(', ')}`,
@@ -182,6 +211,21 @@ class TableReader {
     if (value === undefined) return undefined;
     if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
     throw invalidArgument(`${this.#source}: ${key}: must be a whole number`);
+  }
+
+  number(key: string): number | undefined {
+    const value = this.#get(key);
+    if (value === undefined) return undefined;
+    if (typeof value === 'number' && Number.isFinite(value)) return value;
+    throw invalidArgument(`${this.#source}: ${key}: must be a number`);
+  }
+
+  durationMs(key: string): number | undefined {
+    const text = this.text(key);
+    if (text === undefined) return undefined;
+    const ms = parseDurationMs(text);
+    if (ms !== undefined && ms >= 0) return ms;
+    throw invalidArgument(`${this.#source}: ${key}: ${JSON.stringify(text)} is not a duration like "100ms"`);
   }
 
   unknownKeys(table = this.#table, prefix = ''): string[] {

@@ -11,6 +11,7 @@ import { addLeaseResource, encodeRecord, keys, memoryStore } from '@gantry/store
 import type { Labels, Store } from '@gantry/store';
 import type { Publisher } from '../events/exchange.ts';
 import { GarbageCollector } from './collector.ts';
+import type { GcConfig } from './pace.ts';
 
 const ns = 'ns';
 const past = '2001-01-01T00:00:00Z';
@@ -47,10 +48,11 @@ class World {
 
   readonly root: string;
 
-  constructor(root: string) {
+  constructor(root: string, config: Partial<GcConfig>) {
     this.root = root;
     this.content = new ContentStore({ root, store: this.store });
-    this.gc = new GarbageCollector(this);
+    const { store, content, snapshots, events } = this;
+    this.gc = new GarbageCollector({ store, content, snapshots, events, config });
   }
 
   async blob(text: string, labels: Labels = {}, lease?: string): Promise<string> {
@@ -101,9 +103,14 @@ class World {
   }
 }
 
-async function world(test: { teardown: (fn: () => unknown) => void }): Promise<World> {
+/** Waits for a condition that a run brings about by itself. */
+async function until(isTrue: () => boolean): Promise<void> {
+  for (let tries = 0; !isTrue() && tries < 3000; tries++) await new Promise((resolve) => setTimeout(resolve, 10));
+}
+
+async function world(test: { teardown: (fn: () => unknown) => void }, config: Partial<GcConfig> = {}): Promise<World> {
   const root = await mkdtemp(path.join(tmpdir(), 'gantry-gc-'));
-  const made = new World(root);
+  const made = new World(root, config);
   await made.content.reconcile();
   test.teardown(async () => {
     await made.gc.close();
@@ -299,13 +306,68 @@ t.test('a call that comes while a run is under way waits for a run of its own', 
   t.same(w.digests(), new Set());
 });
 
+t.test('conditional holds depend on when a snapshot was last used', async (t) => {
+  const w = await world(t);
+  const used = (agoMs: number): Labels => ({
+    'containerd.io/gc.cond.value-usedat': new Date(Date.now() - agoMs).toISOString(),
+  });
+  const hour = 3_600_000;
+  await w.committed('young', '', used(hour));
+  await w.committed('old', '', used(48 * hour));
+  await w.committed('either', '', used(48 * hour));
+  await w.committed('undated');
+  await w.committed('of nobody', '', used(hour));
+  const label = 'containerd.io/gc.cond.snapshot.imaginary';
+  const config = await w.blob('config', {
+    [`${label}/1`]: 'usedat<24h|young',
+    [`${label}/2`]: 'usedat<24h|old',
+    [`${label}/3`]: 'usedat<1h,usedat>24h|either',
+    [`${label}/4`]: 'usedat<24h|undated',
+    [`${label}/5`]: 'usedat<=24h,usedat<soon,size<5|of nobody',
+    [label]: 'nothing',
+  });
+  const image = await w.image('i', config);
+  t.equal(image, undefined);
+  t.match(await w.gc.run(), { snapshots: 3, content: 0 });
+  t.same(w.snapshotNames(), ['either', 'young']);
+  await w.store.transact((tx) => tx.delete(keys.images(ns, 'i')));
+  t.match(await w.gc.run(), { snapshots: 2, content: 1 }, 'a hold ends with its holder');
+});
+
+t.test('enough changes of any kind make a run due', async (t) => {
+  const w = await world(t, { mutationThreshold: 20, scheduleDelayMs: 0 });
+  const digest = await w.blob('unlabelled', { 'containerd.io/gc.root': 'x' });
+  await w.content.update(ns, { digest, labels: {} });
+  for (let count = 0; count < 20; count++) await w.lease(`l${count}`);
+  await until(() => w.digests().size === 0);
+  t.same(w.digests(), new Set());
+});
+
+t.test('a burst of deletions does not wait for the pause to be over', async (t) => {
+  const w = await world(t, { pauseThreshold: 0.001, deletionThreshold: 3, scheduleDelayMs: 0 });
+  await w.gc.run();
+  await w.blob('lost');
+  w.gc.schedule();
+  w.gc.schedule();
+  t.equal(w.digests().size, 1);
+  w.gc.schedule();
+  await until(() => w.digests().size === 0);
+  t.same(w.digests(), new Set());
+});
+
+t.test('the first run comes without a deletion', async (t) => {
+  const w = await world(t, { startupDelayMs: 1 });
+  await w.blob('lost');
+  w.gc.start();
+  await until(() => w.digests().size === 0);
+  t.same(w.digests(), new Set());
+});
+
 t.test('a deletion makes a run follow by itself; closing ends that', async (t) => {
   const w = await world(t);
   await w.blob('lost');
   w.gc.schedule();
-  for (let tries = 0; w.digests().size > 0 && tries < 200; tries++) {
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
+  await until(() => w.digests().size === 0);
   t.same(w.digests(), new Set());
   await w.gc.close();
   await w.gc.close();

@@ -12,30 +12,15 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ContentStore } from '@gantry/content';
 import { isCode, unavailable } from '@gantry/errors';
 import type { SnapshotStore } from '@gantry/snapshots';
-import type { Store } from '@gantry/store';
+import type { Dated, Store } from '@gantry/store';
 import type { Publisher } from '../events/exchange.ts';
 import { namespaceOf } from './graph.ts';
+import { defaultGcConfig } from './pace.ts';
+import type { GcConfig } from './pace.ts';
 import { finish, mark } from './read-graph.ts';
 import type { Marked } from './read-graph.ts';
 import { announce, sweep } from './sweep.ts';
 import type { Swept } from './sweep.ts';
-
-/** How often and how soon it runs; containerd's names and defaults. */
-export interface GcConfig {
-  /** The largest share of time spent collecting, up to 0.5. */
-  readonly pauseThreshold: number;
-  /** How many deletions make a run due; 0 and 1 are the same. */
-  readonly deletionThreshold: number;
-  /** From the deletion that makes a run due to the run, at least. */
-  readonly scheduleDelayMs: number;
-}
-
-/**
- * containerd's pace: its scheduler looks around every (5 ms / 0.02 - 5 ms) = 245 ms when idle, so garbage goes half of
- * that after a deletion on average. Sooner would take what a client of several calls has not labelled yet, later would
- * keep what it expects to be gone.
- */
-export const defaultGcConfig: GcConfig = { pauseThreshold: 0.02, deletionThreshold: 0, scheduleDelayMs: 100 };
 
 /** What a run removed, in numbers of objects. */
 export interface GcStats {
@@ -81,26 +66,42 @@ export class GarbageCollector {
   #timer: NodeJS.Timeout | undefined;
   #timerDueMs = Number.POSITIVE_INFINITY;
   #deletions = 0;
+  #mutations = 0;
   #running: Promise<GcStats> | undefined;
   /** The run that begins when the one under way has ended; everybody who asked meanwhile waits for it. */
   #following: Promise<GcStats> | undefined;
   /** Not before this (milliseconds of the monotonic clock) does a scheduled run begin. */
   #restUntilMs = 0;
   #averageMs = minimumRunMs;
-  /** How long the run under way has held up others: what counts against the pause threshold. */
-  #pausedMs = 0;
+  /** How long the run under way has kept the loop: what counts against the pause threshold. */
+  #busyMs = 0;
   #closed = false;
 
   constructor(components: GarbageCollectorComponents) {
     this.#components = components;
     this.config = { ...defaultGcConfig, ...components.config };
+    components.store.onWrite(() => this.#mutated());
+  }
+
+  /** Plans the first run: what an earlier daemon left. */
+  start(): void {
+    this.#wakeAt(performance.now() + this.config.startupDelayMs);
   }
 
   /** Says that something was deleted: a run follows soon, at the pace of the configuration. Returns at once. */
   schedule(): void {
+    const { deletionThreshold, scheduleDelayMs } = this.config;
     this.#deletions++;
-    if (this.#deletions < this.config.deletionThreshold) return;
-    this.#wakeAt(Math.max(performance.now() + this.config.scheduleDelayMs, this.#restUntilMs));
+    const soonMs = performance.now() + scheduleDelayMs;
+    const isUrgent = deletionThreshold > 0 && this.#deletions >= deletionThreshold;
+    this.#wakeAt(isUrgent ? soonMs : Math.max(soonMs, this.#restUntilMs));
+  }
+
+  #mutated(): void {
+    const { mutationThreshold, scheduleDelayMs } = this.config;
+    this.#mutations++;
+    if (mutationThreshold === 0 || this.#mutations !== mutationThreshold) return;
+    this.#wakeAt(Math.max(performance.now() + scheduleDelayMs, this.#restUntilMs));
   }
 
   /**
@@ -130,6 +131,7 @@ export class GarbageCollector {
 
   #begin(): Promise<GcStats> {
     this.#deletions = 0;
+    this.#mutations = 0;
     const run = this.#collect().finally(() => {
       this.#running = undefined;
     });
@@ -158,13 +160,13 @@ export class GarbageCollector {
   async #collect(): Promise<GcStats> {
     const { log } = this.#components;
     const startedMs = performance.now();
-    this.#pausedMs = 0;
+    this.#busyMs = 0;
     const marked = await this.#markInSlices();
     const errors: unknown[] = [...marked.errors];
     const sweeps: Swept[] = [];
     for (const namespace of new Set(marked.garbage.map(namespaceOf))) {
       try {
-        sweeps.push(await this.#sweepNamespace(namespace));
+        sweeps.push(await this.#sweepNamespace(namespace, marked));
       } catch (err) {
         errors.push(err);
       }
@@ -179,7 +181,7 @@ export class GarbageCollector {
     }
     const blobs = await this.#removeBlobs(errors);
     const durationMs = performance.now() - startedMs;
-    this.#rest(this.#pausedMs, marked.nextExpiryMs);
+    this.#rest(this.#busyMs, marked.nextExpiryMs);
     const { objects } = marked;
     const stats = { objects, ...counts, blobs, errors: errors.length, durationMs: Math.round(durationMs) };
     const [first] = errors;
@@ -189,28 +191,42 @@ export class GarbageCollector {
   }
 
   /** Over a consistent view and letting others run in between. What it finds is a reason to look again, no more. */
-  async #markInSlices(): Promise<Marked> {
+  async #markInSlices(): Promise<Marked & Dated> {
     using view = this.#components.store.snapshot();
     const steps = mark(view, Date.now());
     for (;;) {
-      const { done, value } = steps.next();
-      if (done === true) return value;
+      const { done, value } = this.#timed(() => steps.next());
+      if (done === true) return { ...value, generation: view.generation };
       await nextTurn();
     }
   }
 
-  /** Marks one namespace again, as it is now, and removes the records of its garbage in the same transaction. */
-  async #sweepNamespace(namespace: string): Promise<Swept> {
+  /**
+   * Removes the records of a namespace's garbage in one transaction, which marks the namespace again when anything at all was
+   * written since the first marking.
+   */
+  async #sweepNamespace(namespace: string, marked: Marked & Dated): Promise<Swept> {
     const { store, content, snapshots, events } = this.#components;
-    const swept = await store.transact((tx) => {
-      const startedMs = performance.now();
-      const { garbage } = finish(mark(tx, Date.now(), namespace));
-      const result = sweep(tx, garbage, { content, snapshots });
-      this.#pausedMs += performance.now() - startedMs;
-      return result;
-    });
+    const swept = await store.transact((tx) =>
+      this.#timed(() => {
+        const isCurrent = tx.generation === marked.generation;
+        const { garbage } = isCurrent ? marked : finish(mark(tx, Date.now(), namespace));
+        return sweep(
+          tx,
+          garbage.filter((id) => namespaceOf(id) === namespace),
+          { content, snapshots },
+        );
+      }),
+    );
     announce(events, swept);
     return swept;
+  }
+
+  #timed<T>(fn: () => T): T {
+    const startedMs = performance.now();
+    const result = fn();
+    this.#busyMs += performance.now() - startedMs;
+    return result;
   }
 
   /** Removes what is not metadata; gives the number of ingests. */
@@ -244,9 +260,9 @@ export class GarbageCollector {
   }
 
   /** Plans the pause after a run, and the run that the next expiry needs. */
-  #rest(pausedMs: number, nextExpiryMs: number | undefined): void {
+  #rest(busyMs: number, nextExpiryMs: number | undefined): void {
     const { pauseThreshold } = this.config;
-    this.#averageMs = Math.max(minimumRunMs, (this.#averageMs + pausedMs) / 2);
+    this.#averageMs = Math.max(minimumRunMs, (this.#averageMs + busyMs) / 2);
     const share = Math.min(Math.max(pauseThreshold, 0.001), 0.5);
     this.#restUntilMs = performance.now() + this.#averageMs / share - this.#averageMs;
     if (nextExpiryMs === undefined) return;

@@ -9,7 +9,8 @@ import { keys, leaseResourceTypes, RecordReader } from '@gantry/store';
 import type { Entry, Key, Labels, Reader } from '@gantry/store';
 import { namespaceOf, node, nodeOf, ReferenceGraph } from './graph.ts';
 import type { NodeId } from './graph.ts';
-import { expiryMs, flatLabel, references, rootLabel } from './labels.ts';
+import { conditions, expiryMs, flatLabel, references, rootLabel, usedAtMs } from './labels.ts';
+import type { Condition } from './labels.ts';
 
 /** The outcome of marking. */
 export interface Marked {
@@ -47,6 +48,7 @@ export function* mark(reader: Reader, nowMs: number, namespace?: string): Genera
       if (++objects % pauseEvery === 0) yield;
     }
   }
+  marking.settleConditions();
   const unreachable = yield* marking.graph.unreachable(pauseEvery);
   const garbage = unreachable.filter((id) => !spared.has(namespaceOf(id)));
   return { garbage, objects, nextExpiryMs: marking.nextExpiryMs, errors };
@@ -59,6 +61,9 @@ class Marking {
   /** Leases that hold something, and whether they hold it flat. */
   readonly #leases = new Map<NodeId, { readonly flat: boolean }>();
   readonly #leasedIngests = new Set<NodeId>();
+  readonly #conditions: (Condition & { readonly holder: NodeId })[] = [];
+  /** When snapshots were last used. */
+  readonly #usedAtMs = new Map<NodeId, number>();
 
   constructor(nowMs: number) {
     this.#nowMs = nowMs;
@@ -76,6 +81,16 @@ class Marking {
       [keys.content(namespace), (entry) => this.#content(entry)],
       [keys.snapshots(namespace), (entry) => this.#snapshot(entry)],
     ];
+  }
+
+  /** After the last record: the conditions that hold become edges. */
+  settleConditions(): void {
+    for (const { holder, snapshot, is, ageMs } of this.#conditions) {
+      const usedAt = this.#usedAtMs.get(snapshot);
+      if (usedAt === undefined) continue;
+      const isOlder = this.#isExpired(usedAt + ageMs);
+      if (isOlder === (is === 'older')) this.graph.edge(holder, snapshot);
+    }
   }
 
   #lease({ key, value }: Entry): void {
@@ -105,6 +120,7 @@ class Marking {
     if (!this.#isExpired(expiryMs(labels))) this.graph.root(id);
     if (target !== undefined) this.graph.firmEdge(id, node.content(namespace, target.digest));
     this.#labels(id, namespace, labels);
+    this.#conditional(id, namespace, labels);
   }
 
   #container({ key, value }: Entry): void {
@@ -138,7 +154,9 @@ class Marking {
 
   #content({ key, value }: Entry): void {
     const [, namespace = '', digest = ''] = key;
-    this.#labelled(nodeOf(key), namespace, new RecordReader(`content ${digest}`, value).labels('labels'));
+    const labels = new RecordReader(`content ${digest}`, value).labels('labels');
+    this.#labelled(nodeOf(key), namespace, labels);
+    this.#conditional(nodeOf(key), namespace, labels);
   }
 
   #snapshot({ key, value }: Entry): void {
@@ -147,7 +165,14 @@ class Marking {
     const record = new RecordReader(`snapshot ${JSON.stringify(name)}`, value);
     const parent = record.text('parent');
     if (parent !== '') this.graph.firmEdge(id, node.snapshot(namespace, snapshotter, parent));
-    this.#labelled(id, namespace, record.labels('labels'));
+    const labels = record.labels('labels');
+    this.#labelled(id, namespace, labels);
+    const usedAt = usedAtMs(labels);
+    if (usedAt !== undefined) this.#usedAtMs.set(id, usedAt);
+  }
+
+  #conditional(holder: NodeId, namespace: string, labels: Labels): void {
+    for (const condition of conditions(namespace, labels)) this.#conditions.push({ ...condition, holder });
   }
 
   #labelled(id: NodeId, namespace: string, labels: Labels): void {

@@ -5,7 +5,7 @@ import t from 'tap';
 import { events, packAny, timestampNow } from '@gantry/api';
 import { invalidArgument } from '@gantry/errors';
 import { EventExchange } from '../events/exchange.ts';
-import { defaultGcConfig } from '../gc/collector.ts';
+import { defaultGcConfig } from '../gc/pace.ts';
 import { pluginList } from '../plugins.ts';
 import { eventsService } from './events.ts';
 import { healthService } from './health.ts';
