@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { AT_FDCWD, linux, O_DIRECTORY, O_PATH } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
-import { makeDeviceLinks } from './devices.ts';
+import { makeDeviceLinks, makeDevices } from './devices.ts';
 
 function rootWithDev(t: { teardown(done: () => void): void }): { dev: string; root: number } {
   const top = mkdtempSync(join(tmpdir(), 'gantry-devices-'));
@@ -49,5 +49,14 @@ t.test('another container that makes the same links at the same moment does no h
   };
   makeDeviceLinks(sys, root);
   t.equal(readlinkSync(join(dev, 'ptmx')), 'pts/ptmx');
+  t.end();
+});
+
+t.test('a directory that may not be used is the error, whatever was made before', (t) => {
+  const { dev, root } = rootWithDev(t);
+  symlinkSync('/etc', join(dev, 'sub'));
+  const devices = ['/dev/fifo', '/dev/sub/fifo'].map((path) => ({ path, type: 'p', major: 0, minor: 0 }) as const);
+  t.throws(() => makeDevices(linux, root, devices, false), /device|\/dev\/sub of the root file system is a symlink/);
+  t.throws(() => makeDevices(linux, root, devices, false), { message: /^(?!.*EBADF)/ });
   t.end();
 });

@@ -67,6 +67,7 @@ export function makeDevices(sys: DeviceCalls, root: number, devices: readonly Li
       const directory = posix.dirname(path);
       if (open?.path !== directory) {
         if (open !== undefined) sys.close(open.fd);
+        open = undefined;
         const fd = openDeviceDirectory(sys, root, directory);
         open = { path: directory, fd, inheritsGroup: false };
         open = { ...open, inheritsGroup: (statOf(sys, fd).mode & S_ISGID) !== 0 };
