@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PREFIX ?= /usr/local
 BIN := node_modules/.bin
 
-.PHONY: help setup build run test test-unit test-vm bench fuzz check lint format install clean
+.PHONY: help setup build run test test-unit test-vm bench fuzz check lint format pack install clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ lint:
 
 format: ## formats the sources
 	@$(BIN)/oxfmt
+
+pack: build ## the npm packages, as they are published, into DIR (npm-packages)
+	@node scripts/pack.mjs $(or $(DIR),npm-packages)
 
 install: build ## installs gantryd, gantry and the shim below PREFIX (/usr/local)
 	@scripts/install.sh "$(DESTDIR)$(PREFIX)"

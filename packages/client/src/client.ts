@@ -21,6 +21,8 @@ import { serverVersion } from './services/version.ts';
 import { attachTask, createTask, execInTask } from './tasks/start.ts';
 import type { CreateTaskOptions, ExecOptions } from './tasks/start.ts';
 import type { TaskProcess } from './tasks/process.ts';
+import { watchUsage } from './tasks/usage.ts';
+import type { StatsOptions, StatsStream } from './tasks/usage.ts';
 import { checkSocketExists, defaultAddress, defaultNamespace, socketPath } from './transport/address.ts';
 import type { CallOptions } from './transport/call-options.ts';
 import { Transport } from './transport/transport.ts';
@@ -128,6 +130,14 @@ export class Client implements Disposable {
   /** Takes over the pipes of a running task whose client has gone. */
   attach(containerId: string, options: CallOptions = {}): Promise<TaskProcess> {
     return attachTask(this, containerId, options);
+  }
+
+  /**
+   * What running containers use, a list of readings every second (`intervalMs`) until the loop is left:
+   * `for await (const readings of client.stats({ ids: ['web'] }))`.
+   */
+  stats(options: StatsOptions = {}): StatsStream {
+    return watchUsage(this.tasks, options);
   }
 
   /** Ends every call under way. Containers are not touched. */

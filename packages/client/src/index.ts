@@ -50,4 +50,6 @@ export type {
 export { TransferStream } from './transfer/streams.ts';
 export { runTransfer, transferEnd } from './transfer/transfer.ts';
 export type { TransferOptions, TransferProgress } from './transfer/transfer.ts';
+export { readUsage, usageOf } from './tasks/usage.ts';
+export type { StatsOptions, StatsStream, TaskStats, TaskUsage } from './tasks/usage.ts';
 export { waitForExit } from './tasks/wait.ts';

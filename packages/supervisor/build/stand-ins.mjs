@@ -1,44 +1,53 @@
 // Modules of the bundle that stand in for others: what gantryd uses of those, and all of them when it is asked for.
 // `__external` is a `require` that esbuild does not follow.
 
+/**
+ * `requireOf(…packages)` is the `require` of the last package as the first one's dependency finds it: npm may put a package
+ * of a package where gantryd's own are, and need not.
+ */
+const requireOf = `
+    const { createRequire } = require('node:module');
+    const requireOf = (...packages) => packages.reduce((find, name) => createRequire(find.resolve(name)), __external);`;
+
 const standIns = {
   // lmdb's search for its binary reads packages and begins by finding out which C library there is. The one for glibc is
   // nearly always right; where it is not, the search is made after all.
-  'node-gyp-build-optional-packages': `
+  'node-gyp-build-optional-packages': `${requireOf}
     export default function load() {
       const { platform, arch, versions } = process;
+      const ofLmdb = requireOf('@gantry/store', 'lmdb');
       for (const kind of ['abi' + versions.modules, 'napi']) {
         try {
-          return __external('@lmdb/lmdb-' + platform + '-' + arch + '/node.' + kind + '.glibc.node');
+          return ofLmdb('@lmdb/lmdb-' + platform + '-' + arch + '/node.' + kind + '.glibc.node');
         } catch {}
       }
-      return __external('node-gyp-build-optional-packages')(require('node:path').resolve(__external.resolve('lmdb'), '../..'));
+      const lmdb = requireOf('@gantry/store').resolve('lmdb');
+      return ofLmdb('node-gyp-build-optional-packages')(require('node:path').resolve(lmdb, '../..'));
     }`,
 
   // lmdb encodes values that are no bytes with it; ours are.
-  msgpackr: `
+  msgpackr: `${requireOf}
     export class Encoder {
       constructor(...args) {
-        return new (__external('msgpackr').Encoder)(...args);
+        return new (requireOf('@gantry/store', 'lmdb')('msgpackr').Encoder)(...args);
       }
     }`,
 
   // pino runs transports in it; our log is a descriptor.
-  'thread-stream': `
+  'thread-stream': `${requireOf}
     module.exports = class {
       constructor(...args) {
-        return new (__external('thread-stream'))(...args);
+        return new (requireOf('pino')('thread-stream'))(...args);
       }
     };`,
 
   // channelz and ORCA, which gantryd does not offer, would describe themselves with it.
-  '@grpc/proto-loader': `
-    module.exports = new Proxy({}, { get: (_, name) => __external('@grpc/proto-loader')[name] });`,
+  '@grpc/proto-loader': `${requireOf}
+    module.exports = new Proxy({}, { get: (_, name) => requireOf('@grpc/grpc-js')('@grpc/proto-loader')[name] });`,
 
   // HTTP for registries, read when the first pull or push asks for it.
-  undici: `
-    const { createRequire } = require('node:module');
-    module.exports = createRequire(__external.resolve('@gantry/images'))('undici');`,
+  undici: `${requireOf}
+    module.exports = requireOf('@gantry/images')('undici');`,
 
   // The server alone, with the one kind of address it listens on.
   '@grpc/grpc-js': `

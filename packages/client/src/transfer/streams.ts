@@ -12,8 +12,8 @@ const service = streaming.StreamingService;
 const dataBytes = 32 * 1024;
 const windowBytes = 1024 * 1024;
 
-/** One open stream. Close it in `finally`. */
-export class TransferStream {
+/** One open stream; whoever opened it closes it: `using stream = await TransferStream.open(…)`. */
+export class TransferStream implements Disposable {
   readonly id: string;
   private readonly call: BidiStream<wellKnown.Any, wellKnown.Any>;
 
@@ -78,6 +78,10 @@ export class TransferStream {
 
   close(): void {
     this.call.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
   }
 
   private async grant(): Promise<number> {

@@ -7,7 +7,7 @@ import type { ClientDuplexStream } from '@grpc/grpc-js';
  * One bidirectional call. Reads are pulled, so an idle caller holds the peer back instead of buffering.
  * Errors are translated by the function given; `close` may be called at any time and more than once.
  */
-export class BidiStream<Req, Res> {
+export class BidiStream<Req, Res> implements Disposable, AsyncIterable<Res> {
   private readonly call: ClientDuplexStream<Req, Res>;
   private readonly replies: AsyncIterator<Res>;
   private readonly translate: (err: unknown) => unknown;
@@ -63,6 +63,15 @@ export class BidiStream<Req, Res> {
     this.failure ??= cancelled('the stream was closed');
     this.signal?.removeEventListener('abort', this.onAbort);
     this.call.cancel();
+  }
+
+  /** The replies, until the server ends the call; leaving the loop does not end it. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<Res, void, void> {
+    for (let reply = await this.receive(); reply !== undefined; reply = await this.receive()) yield reply;
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
   }
 
   private throwFailure(): void {
