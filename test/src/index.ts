@@ -14,3 +14,4 @@ export * from './harness/pids-group.ts';
 export * from './harness/node-binary.ts';
 export * from './harness/docker.ts';
 export * from './harness/random.ts';
+export * from './harness/stored-images.ts';

@@ -16,6 +16,7 @@ import { failedPrecondition, messageOf } from '@gantry/errors';
 import { linux } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
 import { diskUsage } from './disk-usage.ts';
+import { hasErrno } from './errno.ts';
 import type { Mount } from './snapshot.ts';
 import type { Snapshotter, TreeRequest, TreeUsage } from './snapshotter.ts';
 import { makeDirectory, TreeDirectories } from './tree-directories.ts';
@@ -110,8 +111,9 @@ export async function overlayfsUnusable(
   sys: Pick<Syscalls, 'fsopen' | 'fsconfigString' | 'fsconfigFlag' | 'fsconfigCreate' | 'fsmount' | 'close'> = linux,
 ): Promise<string | undefined> {
   await mkdir(root, { recursive: true, mode: 0o700 });
-  const scratch = await mkdtemp(path.join(root, 'probe-'));
+  let scratch = '';
   try {
+    scratch = await mkdtemp(path.join(root, 'probe-'));
     const directories = ['lower', 'upper', 'work'].map((name) => path.join(scratch, name));
     for (const directory of directories) await mkdir(directory);
     const context = sys.fsopen('overlay');
@@ -128,9 +130,11 @@ export async function overlayfsUnusable(
     }
     return undefined;
   } catch (err) {
+    // A full disk is no property of it: what is there is to be used, and removed.
+    if (hasErrno(err, 'ENOSPC', 'EDQUOT')) return undefined;
     return `overlay below ${root}: ${messageOf(err)}`;
   } finally {
-    await rm(scratch, { recursive: true, force: true });
+    if (scratch !== '') await rm(scratch, { recursive: true, force: true });
   }
 }
 

@@ -2,9 +2,9 @@
  * One supervisor per root: a lock file that names its holder by pid, start time and boot, so that a crash never leaves it
  * held. It comes to be by link(2), which fails when it is there: of two that start at once one gets it.
  */
-import { link, readFile, rename, unlink, writeFile } from 'node:fs/promises';
+import { link, readFile, rename, rm, unlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { alreadyExists } from '@gantry/errors';
+import { alreadyExists, wrap } from '@gantry/errors';
 import { isErrno } from '@gantry/libc';
 import { formatIdentity, identify, isAlive, parseIdentity } from './shims/process-identity.ts';
 
@@ -18,8 +18,8 @@ export async function acquireLock(root: string): Promise<() => Promise<void>> {
   if (own === undefined) throw alreadyExists(`no /proc entry of pid ${process.pid}: is /proc mounted?`);
   const bootId = await readFile('/proc/sys/kernel/random/boot_id', 'utf8');
   const mine = `${file}.${own.pid}`;
-  await writeFile(mine, formatIdentity(own) + bootId, { mode: 0o600 });
   try {
+    await writeOwn(mine, formatIdentity(own) + bootId, { file, bootId });
     for (let attempt = 0; attempt < attempts; attempt += 1) {
       if (await linked(mine, file)) return () => unlink(file);
       const holder = await livingHolder(file, bootId);
@@ -28,7 +28,20 @@ export async function acquireLock(root: string): Promise<() => Promise<void>> {
     }
     throw alreadyExists(`the lock ${file} keeps changing hands`);
   } finally {
-    await unlink(mine);
+    await rm(mine, { force: true });
+  }
+}
+
+/** On a full disk the room of a lock that nobody holds is all there is: who was killed there must be able to start. */
+async function writeOwn(mine: string, text: string, lock: { file: string; bootId: string }): Promise<void> {
+  try {
+    await writeFile(mine, text, { mode: 0o600 }).catch(async (err: unknown) => {
+      if (!isErrno(err, 'ENOSPC', 'EDQUOT') || (await livingHolder(lock.file, lock.bootId)) !== undefined) throw err;
+      await setAside(lock.file, `${mine}.stale`, lock.bootId);
+      await writeFile(mine, text, { mode: 0o600 });
+    });
+  } catch (err) {
+    throw wrap(err, `writing ${mine}`);
   }
 }
 

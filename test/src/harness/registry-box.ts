@@ -92,9 +92,11 @@ export class RegistryBox {
     return `${this.proxy.host}/${rest}`;
   }
 
-  /** Puts an image into the registry behind gantryd's back: busybox, then layers of so many random bytes each. */
-  async seed(rest: string, extraLayerBytes: readonly number[] = []): Promise<MadeImage> {
-    const extras = extraLayerBytes.map((size, index) => tar([{ name: `extra${index}`, body: randomBytes(size) }]));
+  /** Puts an image into the registry behind gantryd's back: busybox, then these layers, or of so many random bytes each. */
+  async seed(rest: string, extraLayers: readonly (number | Buffer)[] = []): Promise<MadeImage> {
+    const extras = extraLayers.map((layer, index) =>
+      typeof layer === 'number' ? tar([{ name: `extra${index}`, body: randomBytes(layer) }]) : layer,
+    );
     const layers = [busyboxLayer(), ...extras];
     const here = await place(path.join(this.dir, `seed-${randomBytes(4).toString('hex')}`));
     const made = await putImage(here, {
