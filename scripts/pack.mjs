@@ -58,7 +58,9 @@ function withDependencies(names, all) {
     if (found === undefined) throw new Error(`${name} is not a package of this checkout`);
     if (chosen.has(name)) return;
     chosen.add(name);
-    Object.keys(found.manifest.dependencies ?? {}).filter((dependency) => all.has(dependency)).forEach(add);
+    Object.keys(found.manifest.dependencies ?? {})
+      .filter((dependency) => all.has(dependency))
+      .forEach(add);
   };
   names.forEach(add);
   return [...chosen];

@@ -9,7 +9,7 @@ import { isCode } from '@gantry/errors';
 
 const [address = '/run/gantry/gantry.sock', name = 'docker.io/library/busybox:latest', ...args] = process.argv.slice(2);
 
-using client = connect({ address, namespace: 'example' });
+using client = connect({ address, namespace: process.env['CONTAINERD_NAMESPACE'] ?? 'example' });
 process.stderr.write(`connected to ${(await client.version()).version}\n`);
 
 const image = await client.images.get(name).catch((err: unknown) => {
