@@ -1,4 +1,4 @@
-/** `--console-socket`: handing a terminal's master to whoever supervises the container. */
+/** `--console-socket`, `--pidfd-socket`: handing a terminal's master or a pidfd to whoever supervises the container. */
 import { invalidArgument, wrap } from '@gantry/errors';
 import { linux } from '@gantry/libc';
 
@@ -14,11 +14,11 @@ export function checkConsole(options: { terminal: boolean; detached: boolean; co
 }
 
 /** Connects before there is a container, so that a socket nobody listens on is an error without consequences. */
-export function connectConsole(path: string): number {
+export function connectSocket(purpose: 'console' | 'pidfd', path: string): number {
   try {
     return linux.connectUnix(path);
   } catch (err) {
-    throw wrap(err, `console socket ${path}`);
+    throw wrap(err, `${purpose} socket ${path}`);
   }
 }
 
@@ -30,6 +30,19 @@ export function sendConsole(socket: number, master: number): void {
     throw wrap(err, 'sending the terminal to the console socket');
   } finally {
     linux.close(master);
+    linux.close(socket);
+  }
+}
+
+/** Sends a pidfd of the process; `kind` is `standard` for a container's init, `setns` for what is executed in one. */
+export function sendPidfd(socket: number, kind: 'standard' | 'setns', pid: number): void {
+  const pidfd = linux.pidfdOpen(pid);
+  try {
+    linux.sendMessage(socket, Buffer.from(kind), [pidfd]);
+  } catch (err) {
+    throw wrap(err, 'sending the pidfd to its socket');
+  } finally {
+    linux.close(pidfd);
     linux.close(socket);
   }
 }

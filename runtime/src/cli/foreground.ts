@@ -21,6 +21,12 @@ const kept: ReadonlySet<string> = new Set([
 /** Signals that tell of a fault of this process itself. */
 const faults: ReadonlySet<string> = new Set(['SIGSEGV', 'SIGBUS', 'SIGFPE', 'SIGILL', 'SIGTRAP', 'SIGABRT', 'SIGSYS']);
 
+/** A process's terminal that is used from here: its master and the terminal that the caller sits at. */
+export interface ProcessTerminal {
+  readonly master: number;
+  readonly host: number;
+}
+
 export class Foreground {
   #pid = 0;
   #pidfd = -1;
@@ -44,13 +50,13 @@ export class Foreground {
     }
   }
 
-  /** The exit status of our child `pid`, 128 + signal when it was killed. Takes the terminal's master over. */
-  async wait(pid: number, master: number | undefined): Promise<number> {
+  /** The exit status of our child `pid`, 128 + signal when it was killed. Takes over the master of the process's terminal. */
+  async wait(pid: number, terminal: ProcessTerminal | undefined): Promise<number> {
     this.#pid = pid;
     this.#pidfd = linux.pidfdOpen(pid);
     const keepAlive = setInterval(() => undefined, 0x7fff_ffff);
     try {
-      if (master !== undefined) this.#relay = new TerminalRelay(master);
+      if (terminal !== undefined) this.#relay = new TerminalRelay(terminal.master, terminal.host);
       return await new Promise<number>((resolve) => {
         this.#ended = resolve;
         this.#reap();

@@ -11,12 +11,14 @@ import { isUnprivileged } from '../rootless.ts';
 import type { Given } from './arguments.ts';
 import { enterBundle, rootfsOf } from './bundle.ts';
 import type { Context } from './command.ts';
-import { checkConsole, connectConsole, sendConsole } from './console-socket.ts';
+import { checkConsole, connectSocket, sendConsole, sendPidfd } from './console-socket.ts';
+import type { ProcessTerminal } from './foreground.ts';
 import { writePidFile } from './pid-file.ts';
 import { preservedDescriptors } from './preserved.ts';
 import { timestamp, writeRecord } from './record.ts';
 import { ContainerLock } from './state-root.ts';
 import { withStartSocket } from './stored-container.ts';
+import { hostTerminal, sizedLike } from './terminal-relay.ts';
 
 /** Hooks may take their time; what a set-up itself does is over within a second. */
 const CREATE_TIMEOUT_MS = 600_000;
@@ -24,8 +26,8 @@ const CREATE_TIMEOUT_MS = 600_000;
 export interface Launched {
   readonly container: Container;
   readonly directory: string;
-  /** The terminal's master, when nobody else got it. */
-  readonly master: number | undefined;
+  /** When nobody else got the terminal's master. */
+  readonly terminal: ProcessTerminal | undefined;
 }
 
 /**
@@ -35,18 +37,22 @@ export interface Launched {
 export function launch({ root, options }: Context, unsafeId: string, given: Given, detached: boolean): Launched {
   const pidFile = absolute(given.text('pid-file'));
   const consoleSocket = absolute(given.text('console-socket'));
+  const pidfdSocket = absolute(given.text('pidfd-socket'));
   const bundle = enterBundle(given.text('bundle'));
   const preserved = preservedDescriptors(given.number('preserve-fds'));
-  const spec = withEnvironment(bundle.spec, preserved.env);
+  let spec = withEnvironment(bundle.spec, preserved.env);
   const terminal = spec.process?.terminal ?? false;
   checkConsole({ terminal, detached, consoleSocket });
+  const host = terminal && !detached ? hostTerminal() : undefined;
+  if (host !== undefined && spec.process !== undefined) spec = { ...spec, process: sizedLike(host, spec.process) };
   const rootfs = rootfsOf(bundle);
   const cleanUp = new CleanUp();
   try {
     const directory = root.claim(unsafeId);
     cleanUp.add(() => root.remove(unsafeId));
     using _ = new ContainerLock(directory);
-    const socket = consoleSocket === '' ? undefined : connectConsole(consoleSocket);
+    const socket = consoleSocket === '' ? undefined : connectSocket('console', consoleSocket);
+    const pidfdReceiver = pidfdSocket === '' ? undefined : connectSocket('pidfd', pidfdSocket);
     const startListener = withStartSocket(directory, (path) => linux.listenUnix(path, SOCK_SEQPACKET));
     const noNewKeyring = given.on('no-new-keyring');
     const container = createContainer(linux, {
@@ -65,14 +71,16 @@ export function launch({ root, options }: Context, unsafeId: string, given: Give
     });
     cleanUp.add(() => deleteLeftovers(linux, directory));
     linux.close(startListener);
-    let master = container.console;
-    if (socket !== undefined && master !== undefined) {
-      sendConsole(socket, master);
-      master = undefined;
-    }
+    const master = container.console;
+    if (socket !== undefined && master !== undefined) sendConsole(socket, master);
+    if (pidfdReceiver !== undefined) sendPidfd(pidfdReceiver, 'standard', container.pid);
     writeRecord(directory, { id: unsafeId, bundle: bundle.path, rootfs, created: timestamp(), noNewKeyring }, spec);
     writePidFile(pidFile, container.pid);
-    return { container, directory, master };
+    return {
+      container,
+      directory,
+      terminal: master === undefined || host === undefined ? undefined : { master, host },
+    };
   } catch (err) {
     cleanUp.run();
     throw err;

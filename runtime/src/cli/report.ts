@@ -19,6 +19,11 @@ export class Report {
     this.#debug = debug;
   }
 
+  /** Throws when the log cannot be written: nobody would see what fails later. */
+  check(): void {
+    if (this.#file !== '' && this.#file !== '/dev/stderr') closeSync(this.#open());
+  }
+
   debug(message: string): void {
     if (this.#debug) this.#write('debug', message);
   }
@@ -33,6 +38,12 @@ export class Report {
     if (this.#file !== '' && this.#file !== '/dev/stderr') writeAll(2, `${message}\n`);
   }
 
+  #open(): number {
+    const { O_WRONLY, O_APPEND, O_CREAT, O_NONBLOCK, O_NOCTTY } = constants;
+    // A fifo without a reader is refused at once, where a plain open would wait for one.
+    return openSync(this.#file, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY, 0o644);
+  }
+
   #write(level: Level, message: string): void {
     const time = new Date().toISOString().replace(/\.\d+Z$/, 'Z');
     const line = this.#json
@@ -42,11 +53,9 @@ export class Report {
       writeAll(2, `${line}\n`);
       return;
     }
-    const { O_WRONLY, O_APPEND, O_CREAT, O_NONBLOCK, O_NOCTTY } = constants;
     let fd: number;
     try {
-      // A fifo without a reader is refused at once, where a plain open would wait for one.
-      fd = openSync(this.#file, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY, 0o644);
+      fd = this.#open();
     } catch (err) {
       writeAll(2, `${line}\n${String(err)}\n`);
       return;

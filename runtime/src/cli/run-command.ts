@@ -26,6 +26,7 @@ export async function runCommand(argv: readonly string[]): Promise<number> {
     const { given, rest } = parseFlags(argv, globalFlags, 'flags first');
     const options = globalOptions(given);
     report = new Report(options);
+    report.check();
     const [command, ...words] = rest;
     if (given.on('version')) {
       print(versionText(ownVersion()));

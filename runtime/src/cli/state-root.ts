@@ -10,7 +10,7 @@
  *       start.sock             as long as init waits to be started (init/start-gate.ts)
  *       notify/notify.sock     the service manager's, as the container sees it
  */
-import { chmodSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { alreadyExists, deadlineExceeded, invalidArgument, notFound, wrap } from '@gantry/errors';
 import { AT_FDCWD, isErrno, linux, O_CREAT, O_RDWR } from '@gantry/libc';
@@ -79,8 +79,19 @@ export class StateRoot {
     throw notFound('container does not exist');
   }
 
+  /** The id is free at once; a command that waits for the lock cannot put anything into what is being removed. */
   remove(unsafeId: string): void {
-    rmSync(this.directoryOf(unsafeId), { recursive: true, force: true });
+    const directory = this.directoryOf(unsafeId);
+    // No id has a comma.
+    const aside = join(this.path, `,${process.pid}`);
+    rmSync(aside, { recursive: true, force: true });
+    try {
+      renameSync(directory, aside);
+    } catch (err) {
+      if (isErrno(err, 'ENOENT')) return;
+      throw wrap(err, `removing ${directory}`);
+    }
+    rmSync(aside, { recursive: true, force: true });
   }
 }
 
@@ -90,9 +101,10 @@ export class ContainerLock implements Disposable {
 
   /** Waits for commands that have the lock. Deadline exceeded when they do not end. */
   constructor(directory: string) {
+    const file = join(directory, 'lock');
     let fd: number;
     try {
-      fd = linux.openat(AT_FDCWD, join(directory, 'lock'), O_RDWR | O_CREAT, 0o600);
+      fd = linux.openat(AT_FDCWD, file, O_RDWR | O_CREAT, 0o600);
     } catch (err) {
       // Deleted since it was looked at.
       if (isErrno(err, 'ENOENT')) throw notFound('container does not exist');
@@ -105,6 +117,11 @@ export class ContainerLock implements Disposable {
         throw deadlineExceeded('another command is changing the container');
       }
       linux.poll([], LOCK_PAUSE_MS);
+    }
+    // Who had it may have deleted the container, and somebody else made another one of the same id.
+    if (linux.fstatatIfPresent(AT_FDCWD, file, 0)?.ino !== linux.fstat(fd).ino) {
+      linux.close(fd);
+      throw notFound('container does not exist');
     }
     this.#fd = fd;
   }

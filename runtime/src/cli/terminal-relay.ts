@@ -1,99 +1,161 @@
-/** Between our own terminal (or whatever our standard descriptors are) and the master of a process's terminal. */
-import { isErrno, linux, POLLOUT, watchReadable } from '@gantry/libc';
+/**
+ * Between our own standard input and output and the master of a process's terminal, when we stay with the process.
+ *
+ * Neither direction waits for the other: a program that prints and does not read stops the input, not the output. Nothing
+ * here blocks before the process has ended, so that signals are passed on meanwhile.
+ */
+import { openSync, readFileSync } from 'node:fs';
+import { failedPrecondition } from '@gantry/errors';
+import { errnoDescription, isErrno, linux, POLLIN, POLLOUT, watchReadable, watchWritable } from '@gantry/libc';
+import type { Process } from '@gantry/oci';
 
 const CHUNK_BYTES = 64 * 1024;
+/** More than the kernel keeps for a terminal. */
+const MOST_CHUNKS_AT_THE_END = 256;
+const O_NONBLOCK = 0o4000;
+
+/**
+ * The terminal the caller sits at: one of the standard descriptors or, when all are redirected, the controlling terminal.
+ * Without any there would be nobody to use the process's terminal: an error, in runc's words. The descriptor is closed at
+ * the next execve(2).
+ */
+export function hostTerminal(): number {
+  const own = [2, 1, 0].find((fd) => linux.isTerminal(fd));
+  if (own !== undefined) return own;
+  try {
+    return openSync('/dev/tty', 'r+');
+  } catch (err) {
+    const { errno = 0 } = err as NodeJS.ErrnoException;
+    throw failedPrecondition(`open /dev/tty: ${errnoDescription(-errno)}`);
+  }
+}
+
+/** The process with a terminal as large as the host's, from its first look at it on. */
+export function sizedLike(host: number, process: Process): Process {
+  const { columns, rows } = linux.getTerminalSize(host);
+  return columns === 0 || rows === 0 ? process : { ...process, consoleSize: { width: columns, height: rows } };
+}
 
 export class TerminalRelay {
   readonly #master: number;
-  readonly #isTerminal: boolean;
-  readonly #before: Buffer | undefined;
-  readonly #chunk = Buffer.alloc(CHUNK_BYTES);
-  #stopInput: (() => void) | undefined;
-  #stopOutput: (() => void) | undefined;
+  readonly #terminal: number;
+  readonly #before: Buffer;
+  readonly #blocking: readonly number[];
+  readonly #input: Flow;
+  readonly #output: Flow;
 
-  /** Takes the master over and puts our terminal into raw mode until `close`. */
-  constructor(master: number) {
+  /** Takes the master over and puts `terminal` into raw mode until `close`. */
+  constructor(master: number, terminal: number) {
     this.#master = master;
-    this.#isTerminal = linux.isTerminal(0);
+    this.#terminal = terminal;
     this.resize();
-    this.#before = this.#isTerminal ? linux.makeRaw(0) : undefined;
-    this.#stopOutput = watchReadable(master, () => this.#output());
-    try {
-      this.#stopInput = watchReadable(0, () => this.#input());
-    } catch (err) {
-      // A plain file or nothing at all as standard input cannot be waited for.
-      if (!isErrno(err, 'EPERM', 'EBADF')) throw err;
-    }
+    this.#before = linux.makeRaw(terminal);
+    // The caller's descriptors are shared with the caller.
+    this.#blocking = [0, 1].filter(isBlocking);
+    linux.setNonBlocking(master, true);
+    this.#output = new Flow(master, 1);
+    this.#input = new Flow(0, master);
   }
 
   /** Gives the process's terminal the size of ours. */
   resize(): void {
-    if (this.#isTerminal) linux.setTerminalSize(this.#master, linux.getTerminalSize(0));
-  }
-
-  #input(): void {
-    const length = readOrEnd(0, this.#chunk);
-    if (length === undefined) return;
-    if (length === 0) {
-      this.#stopInput?.();
-      this.#stopInput = undefined;
-      return;
-    }
-    writeAll(this.#master, this.#chunk.subarray(0, length));
-  }
-
-  /** False at the end. */
-  #output(): boolean {
-    const length = readOrEnd(this.#master, this.#chunk);
-    if (length === undefined) return true;
-    if (length === 0) {
-      this.#stopOutput?.();
-      this.#stopOutput = undefined;
-      return false;
-    }
-    writeAll(1, this.#chunk.subarray(0, length));
-    return true;
+    linux.setTerminalSize(this.#master, linux.getTerminalSize(this.#terminal));
   }
 
   /** Passes on what the process has left behind, and gives our terminal back. */
   close(): void {
-    this.#stopInput?.();
-    const output = this.#stopOutput;
-    if (output !== undefined) {
-      linux.setNonBlocking(this.#master, true);
-      while (this.#hasMore() && this.#output());
-      this.#stopOutput?.();
-    }
+    this.#input.end();
+    this.#output.finish();
     linux.close(this.#master);
-    if (this.#before !== undefined) linux.restoreTerminal(0, this.#before);
-  }
-
-  #hasMore(): boolean {
-    const [ready = 0] = linux.poll([{ fd: this.#master, events: 1 }], 0);
-    return (ready & 1) !== 0;
+    for (const fd of this.#blocking) linux.setNonBlocking(fd, false);
+    linux.restoreTerminal(this.#terminal, this.#before);
   }
 }
 
-/** 0 at the end, which a terminal without a process on its other side says by EIO; undefined when there is nothing. */
-function readOrEnd(fd: number, into: Buffer): number | undefined {
-  try {
-    return linux.read(fd, into);
-  } catch (err) {
-    if (isErrno(err, 'EIO')) return 0;
-    throw err;
-  }
-}
+/** One direction, with at most one chunk under way. */
+class Flow {
+  readonly #source: number;
+  readonly #sink: number;
+  readonly #chunk = Buffer.alloc(CHUNK_BYTES);
+  #pending = this.#chunk.subarray(0, 0);
+  #waitsFor: 'source' | 'sink' | undefined;
+  #stopWaiting: () => void = () => undefined;
+  #ended = false;
 
-function writeAll(fd: number, bytes: Buffer): void {
-  for (let done = 0; done < bytes.length;) {
+  constructor(source: number, sink: number) {
+    this.#source = source;
+    this.#sink = sink;
+    this.#wait('source');
+  }
+
+  end(): void {
+    this.#ended = true;
+    this.#stopWaiting();
+  }
+
+  /** Passes on what there is to be read at once, however long the other side takes. */
+  finish(): void {
+    const ended = this.#ended;
+    this.end();
+    if (ended) return;
+    // Somebody left behind may go on printing.
+    for (let chunks = 0; chunks < MOST_CHUNKS_AT_THE_END; chunks++) {
+      while (this.#pending.length > 0 && this.#write()) linux.poll([{ fd: this.#sink, events: POLLOUT }], -1);
+      const [ready = 0] = linux.poll([{ fd: this.#source, events: POLLIN }], 0);
+      if ((ready & POLLIN) === 0 || !this.#read() || this.#pending.length === 0) return;
+    }
+  }
+
+  #wait(side: 'source' | 'sink'): void {
+    if (this.#ended || this.#waitsFor === side) return;
+    this.#stopWaiting();
+    this.#waitsFor = side;
+    const step = (): void => this.#step();
     try {
-      const written = linux.write(fd, bytes, done);
-      if (written === undefined) linux.poll([{ fd, events: POLLOUT }], -1);
-      else done += written;
+      this.#stopWaiting = side === 'source' ? watchReadable(this.#source, step) : watchWritable(this.#sink, step);
     } catch (err) {
-      // Whoever would have read it is gone.
-      if (isErrno(err, 'EIO', 'EPIPE')) return;
+      // A plain file cannot be waited for: it is always ready.
+      if (!isErrno(err, 'EPERM', 'EBADF')) throw err;
+      const soon = setImmediate(() => {
+        this.#waitsFor = undefined;
+        step();
+      });
+      this.#stopWaiting = () => clearImmediate(soon);
+    }
+  }
+
+  #step(): void {
+    const more = this.#pending.length > 0 || this.#read();
+    if (!more || (this.#pending.length > 0 && !this.#write())) this.end();
+    else this.#wait(this.#pending.length > 0 ? 'sink' : 'source');
+  }
+
+  /** False at the end, which a terminal without a process on its other side says by EIO. */
+  #read(): boolean {
+    try {
+      const length = linux.read(this.#source, this.#chunk);
+      if (length !== undefined) this.#pending = this.#chunk.subarray(0, length);
+      return length !== 0;
+    } catch (err) {
+      if (isErrno(err, 'EIO', 'EBADF')) return false;
       throw err;
     }
   }
+
+  /** False when whoever would have read it is gone. */
+  #write(): boolean {
+    try {
+      const written = linux.write(this.#sink, this.#pending, 0);
+      this.#pending = this.#pending.subarray(written ?? 0);
+      return true;
+    } catch (err) {
+      if (isErrno(err, 'EIO', 'EPIPE', 'EBADF')) return false;
+      throw err;
+    }
+  }
+}
+
+function isBlocking(fd: number): boolean {
+  const [, flags = '0'] = /^flags:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1')) ?? [];
+  return (Number.parseInt(flags, 8) & O_NONBLOCK) === 0;
 }

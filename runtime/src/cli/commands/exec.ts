@@ -5,7 +5,7 @@ import type { Container } from '../../container.ts';
 import type { Flag, Parsed } from '../arguments.ts';
 import type { Command, Context } from '../command.ts';
 import { ExitStatus } from '../command.ts';
-import { checkConsole, connectConsole, sendConsole } from '../console-socket.ts';
+import { checkConsole, connectSocket, sendConsole, sendPidfd } from '../console-socket.ts';
 import { execProcess } from '../exec-process.ts';
 import { Foreground } from '../foreground.ts';
 import { writePidFile } from '../pid-file.ts';
@@ -13,6 +13,7 @@ import { preservedDescriptors } from '../preserved.ts';
 import { ContainerLock } from '../state-root.ts';
 import { StoredContainer } from '../stored-container.ts';
 import { subCgroup } from '../sub-cgroup.ts';
+import { hostTerminal, sizedLike } from '../terminal-relay.ts';
 
 const EXEC_TIMEOUT_MS = 120_000;
 
@@ -21,6 +22,7 @@ const FAILED = 255;
 
 const flags: readonly Flag[] = [
   { name: 'console-socket', kind: 'text', help: "unix socket that gets the terminal's master" },
+  { name: 'pidfd-socket', kind: 'text', help: 'unix socket that gets a pidfd of the process' },
   { name: 'cwd', kind: 'text', help: 'working directory in the container' },
   { name: 'env', aliases: ['e'], kind: 'list', help: 'NAME=value' },
   { name: 'tty', aliases: ['t'], kind: 'switch', help: 'give the process a terminal' },
@@ -72,29 +74,32 @@ async function execute({ root }: Context, { given, rest: [id = '', ...words] }: 
   const detached = given.on('detach');
   const consoleSocket = given.text('console-socket');
   checkConsole({ terminal: process.terminal ?? false, detached, consoleSocket });
-  const socket = consoleSocket === '' ? undefined : connectConsole(consoleSocket);
+  const host = process.terminal === true && !detached ? hostTerminal() : undefined;
+  const socket = consoleSocket === '' ? undefined : connectSocket('console', consoleSocket);
+  const pidfdSocket = given.text('pidfd-socket');
+  const pidfdReceiver = pidfdSocket === '' ? undefined : connectSocket('pidfd', pidfdSocket);
   const cgroup = subCgroup(stored, given.list('cgroup'));
   const foreground = detached ? undefined : new Foreground({ subreaper: false });
   const executed = lockedOpen(stored).exec({
-    process,
+    process: host === undefined ? process : sizedLike(host, process),
     stdio: { stdin: 0, stdout: 1, stderr: 2 },
     preservedFds: preserved.count,
     ignorePaused,
     ...(cgroup === undefined ? {} : { cgroup }),
     timeoutMs: EXEC_TIMEOUT_MS,
   });
-  let master = executed.console;
-  if (socket !== undefined && master !== undefined) {
-    sendConsole(socket, master);
-    master = undefined;
-  }
+  const master = executed.console;
+  if (socket !== undefined && master !== undefined) sendConsole(socket, master);
   try {
+    if (pidfdReceiver !== undefined) sendPidfd(pidfdReceiver, 'setns', executed.pid);
     writePidFile(given.text('pid-file'), executed.pid);
   } catch (err) {
     linux.kill(executed.pid, 9);
     throw err;
   }
-  return foreground === undefined ? 0 : await foreground.wait(executed.pid, master);
+  if (foreground === undefined) return 0;
+  const terminal = master === undefined || host === undefined ? undefined : { master, host };
+  return await foreground.wait(executed.pid, terminal);
 }
 
 /** Not between two steps of another command; the process itself may take its time. */

@@ -24,7 +24,7 @@ export const run: Command = {
     const { root, report } = context;
     const detached = given.on('detach');
     const foreground = detached ? undefined : new Foreground({ subreaper: !given.on('no-subreaper') });
-    const { container, directory, master } = launch(context, id, given, detached);
+    const { container, directory, terminal } = launch(context, id, given, detached);
     const destroy = (): void => {
       using _ = new ContainerLock(directory);
       deleteStored(root, StoredContainer.load(root, id), report);
@@ -33,12 +33,12 @@ export const run: Command = {
       using _ = new ContainerLock(directory);
       startStored(StoredContainer.load(root, id));
     } catch (err) {
-      if (master !== undefined) closeSync(master);
+      if (terminal !== undefined) closeSync(terminal.master);
       destroy();
       throw err;
     }
     if (foreground === undefined) return 0;
-    const status = await foreground.wait(container.pid, master);
+    const status = await foreground.wait(container.pid, terminal);
     if (!given.on('keep')) destroy();
     return status;
   },
