@@ -30,6 +30,8 @@ export const targets: Readonly<Record<string, Target>> = {
   'restart/running': ratioAtMost(1.2),
   'restart/exec': ratioAtMost(1.2),
   'stdout/rate': ratioAtLeast(1.5),
+  'runtime/run': ratioAtMost(2),
+  'runtime/in-process': ratioAtMost(1),
   'images/import-plain': ratioAtMost(0.7),
   'images/import-plain-cpu': ratioAtMost(0.7),
   'images/import-gzip': ratioAtMost(0.7),

@@ -42,7 +42,7 @@
  */
 import { deadlineExceeded, errorCodes, GantryError, internal, unknown } from '@gantry/errors';
 import type { ErrorCode } from '@gantry/errors';
-import { isErrno, POLLIN, SOCK_SEQPACKET } from '@gantry/libc';
+import { isErrno, monotonicMs, POLLIN, SOCK_SEQPACKET } from '@gantry/libc';
 import type { ChannelCalls, FileCalls, ReceivedMessage } from '@gantry/libc';
 
 export type HandshakeCalls = Pick<ChannelCalls, 'sendMessage' | 'receiveMessage' | 'poll' | 'socketpair'> &
@@ -244,11 +244,11 @@ export class Deadline {
   readonly #at: number;
 
   constructor(timeoutMs: number) {
-    this.#at = performance.now() + timeoutMs;
+    this.#at = monotonicMs() + timeoutMs;
   }
 
   /** Never negative. */
   remainingMs(): number {
-    return Math.max(0, this.#at - performance.now());
+    return Math.max(0, this.#at - monotonicMs());
   }
 }

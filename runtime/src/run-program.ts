@@ -1,6 +1,6 @@
 /** Running a program to its end: fed from a text, the end of what it prints kept, within a time. */
 import { messageOf } from '@gantry/errors';
-import { CLOSE_RANGE_CLOEXEC, POLLIN, POLLOUT, SIGKILL } from '@gantry/libc';
+import { CLOSE_RANGE_CLOEXEC, monotonicMs, POLLIN, POLLOUT, SIGKILL } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
 
 const LAST_FD = 0xffff_ffff;
@@ -84,9 +84,9 @@ class Conversation {
 
   /** False when the process has not ended in time; -1 is no limit. */
   hold(pidfd: number, timeoutMs: number): boolean {
-    const until = performance.now() + timeoutMs;
+    const until = monotonicMs() + timeoutMs;
     for (;;) {
-      const left = timeoutMs < 0 ? -1 : Math.max(0, until - performance.now());
+      const left = timeoutMs < 0 ? -1 : Math.max(0, until - monotonicMs());
       // A negative descriptor is passed over by the kernel.
       const [ended = 0, writable = 0, readable = 0] = this.#sys.poll(
         [

@@ -5,6 +5,7 @@ import { imagesScenario } from './images.ts';
 import { lifecycleScenario } from './lifecycle.ts';
 import { restartScenario } from './restart.ts';
 import { rpcScenario } from './rpc.ts';
+import { runtimeScenario } from './runtime.ts';
 import type { Scenario } from './scenario.ts';
 import { stdoutScenario } from './stdout.ts';
 
@@ -13,6 +14,7 @@ export const scenarios: readonly Scenario[] = [
   execScenario,
   densityScenario,
   restartScenario,
+  runtimeScenario,
   rpcScenario,
   stdoutScenario,
   imagesScenario,

@@ -4,7 +4,7 @@
  */
 import { failedPrecondition, invalidArgument, isCode, notFound, wrap } from '@gantry/errors';
 import type { GantryError } from '@gantry/errors';
-import { AT_FDCWD, isErrno, O_DIRECTORY, O_RDONLY } from '@gantry/libc';
+import { AT_FDCWD, isErrno, monotonicMs, O_DIRECTORY, O_RDONLY } from '@gantry/libc';
 import type { LinuxResources } from '@gantry/oci';
 import { writeBlkioV1 } from './blkio.ts';
 import type { Cgroup, CgroupMode, CgroupStats, OomWatch } from './cgroup.ts';
@@ -230,7 +230,7 @@ export class CgroupV1 implements Cgroup {
   }
 
   remove(timeoutMs: number): void {
-    const deadline = performance.now() + timeoutMs;
+    const deadline = monotonicMs() + timeoutMs;
     const failures: unknown[] = [];
     for (const { mount, components } of this.#byDirectory.values()) {
       try {

@@ -1,6 +1,6 @@
 /** A control group on a host that has v2 alone. */
 import { failedPrecondition, isCode, notFound, wrap } from '@gantry/errors';
-import { AT_FDCWD, isErrno, O_DIRECTORY, O_RDONLY } from '@gantry/libc';
+import { AT_FDCWD, isErrno, monotonicMs, O_DIRECTORY, O_RDONLY } from '@gantry/libc';
 import type { LinuxResources } from '@gantry/oci';
 import { writeIoV2 } from './blkio.ts';
 import type { Cgroup, CgroupStats, OomWatch } from './cgroup.ts';
@@ -210,7 +210,7 @@ export class CgroupV2 implements Cgroup {
   }
 
   remove(timeoutMs: number): void {
-    removeGroup(this.#sys, this.#mount, this.#components, performance.now() + timeoutMs);
+    removeGroup(this.#sys, this.#mount, this.#components, monotonicMs() + timeoutMs);
   }
 
   paths(): Readonly<Record<string, string>> {

@@ -7,7 +7,7 @@
  */
 import { readdirSync } from 'node:fs';
 import { aborted, deadlineExceeded, wrap } from '@gantry/errors';
-import { AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_NOFOLLOW, isErrno } from '@gantry/libc';
+import { AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_NOFOLLOW, isErrno, monotonicMs } from '@gantry/libc';
 import type { CgroupCalls } from './hierarchy.ts';
 
 export const ancestorMark = 'trusted.gantry';
@@ -83,12 +83,12 @@ function isMarked(sys: RemoveCalls, directory: string): boolean {
 
 /**
  * Removes the group, the groups below it (bottom up) and the marked ancestors that are empty then. Retries while the
- * kernel still counts processes in it, until `deadline` (performance.now). Throws deadline exceeded.
+ * kernel still counts processes in it, until `deadline` (monotonicMs). Throws deadline exceeded.
  */
 export function removeGroup(sys: RemoveCalls, mount: string, components: readonly string[], deadline: number): void {
   const directory = `${mount}/${components.join('/')}`;
   for (let pauseMs = firstPauseMs; !removeTree(sys, directory); pauseMs = Math.min(pauseMs * 2, longestPauseMs)) {
-    const remainingMs = deadline - performance.now();
+    const remainingMs = deadline - monotonicMs();
     if (remainingMs <= 0) throw deadlineExceeded(`removing control group ${directory}: it is still in use`);
     sys.poll([], Math.min(pauseMs, remainingMs));
   }

@@ -1,7 +1,7 @@
 /** Stopping and continuing a whole group. Waiting is bounded by the caller's time. */
 import { closeSync, openSync, readSync } from 'node:fs';
 import { deadlineExceeded, failedPrecondition } from '@gantry/errors';
-import { isErrno, linux, POLLPRI } from '@gantry/libc';
+import { isErrno, linux, monotonicMs, POLLPRI } from '@gantry/libc';
 import { readGroupFile, writeGroupFile } from './group-file.ts';
 import type { GroupFileCalls } from './group-file.ts';
 import type { CgroupCalls } from './hierarchy.ts';
@@ -30,11 +30,11 @@ function writeState(directory: string, state: 'FROZEN' | 'THAWED'): void {
 
 /** Freezes a v1 group; on failure it is thawed again. */
 export function freezeV1(sys: PollCalls, directory: string, timeoutMs: number): void {
-  const deadline = performance.now() + timeoutMs;
+  const deadline = monotonicMs() + timeoutMs;
   let pauseMs = firstPauseMs;
   writeState(directory, 'FROZEN');
   for (let pauses = 1; readGroupFile(directory, stateFile)?.trim() === 'FREEZING'; pauses++) {
-    const remainingMs = deadline - performance.now();
+    const remainingMs = deadline - monotonicMs();
     if (remainingMs <= 0) {
       writeState(directory, 'THAWED');
       throw deadlineExceeded(`freezing control group ${directory}`);
@@ -61,12 +61,12 @@ export function isFrozenV1(directory: string, sys: GroupFileCalls = linux): bool
 
 /** Freezes (or thaws) a v2 group and waits until the kernel reports it; a freeze that takes too long is undone. */
 export function setFrozenV2(sys: PollCalls, directory: string, frozen: boolean, timeoutMs: number): void {
-  const deadline = performance.now() + timeoutMs;
+  const deadline = monotonicMs() + timeoutMs;
   writeFreeze(directory, frozen);
   const events = openSync(`${directory}/cgroup.events`, 'r');
   try {
     while (isFrozenIn(readEvents(events)) !== frozen) {
-      const remainingMs = deadline - performance.now();
+      const remainingMs = deadline - monotonicMs();
       if (remainingMs <= 0) {
         if (frozen) writeFreeze(directory, false);
         throw deadlineExceeded(`${frozen ? 'freezing' : 'thawing'} control group ${directory}`);

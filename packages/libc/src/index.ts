@@ -1,3 +1,4 @@
+export * from './clock.ts';
 export * from './constants.ts';
 export * from './devices.ts';
 export { exerciseCalls } from './exercise.ts';

@@ -43,10 +43,23 @@ export function koffi(): Koffi {
       `system calls are available on Linux x86-64 and arm64 only, this is ${process.platform} ${process.arch}`,
     );
   }
-  const loaded = createRequire(import.meta.url)('koffi') as Koffi;
+  const loaded = loadKoffi(createRequire(import.meta.url));
   readErrno = loaded.errno;
   loadedKoffi = loaded;
   return loaded;
+}
+
+/**
+ * koffi's own native module without what koffi's JavaScript does to find it: that reads the node binary's ELF headers and
+ * adds words about old functions, which takes ten times as long as loading does. Where it is not at its usual place (another
+ * C library, another layout of the tree) koffi looks for it.
+ */
+function loadKoffi(require: NodeJS.Require): Koffi {
+  try {
+    return require(`@koromix/koffi-linux-${process.arch}/linux_${process.arch}/koffi.node`) as Koffi;
+  } catch {
+    return require('koffi') as Koffi;
+  }
 }
 
 /** A shared library that is not there. */

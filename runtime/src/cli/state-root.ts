@@ -13,7 +13,7 @@
 import { chmodSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { alreadyExists, deadlineExceeded, invalidArgument, notFound, wrap } from '@gantry/errors';
-import { AT_FDCWD, isErrno, linux, O_CREAT, O_RDWR } from '@gantry/libc';
+import { AT_FDCWD, isErrno, linux, monotonicMs, O_CREAT, O_RDWR } from '@gantry/libc';
 
 const idPattern = /^[A-Za-z0-9_+.-]+$/;
 const MAX_ID_CHARACTERS = 1024;
@@ -110,9 +110,9 @@ export class ContainerLock implements Disposable {
       if (isErrno(err, 'ENOENT')) throw notFound('container does not exist');
       throw err;
     }
-    const until = performance.now() + LOCK_TIMEOUT_MS;
+    const until = monotonicMs() + LOCK_TIMEOUT_MS;
     while (!linux.lock(fd, true)) {
-      if (performance.now() > until) {
+      if (monotonicMs() > until) {
         linux.close(fd);
         throw deadlineExceeded('another command is changing the container');
       }

@@ -1,4 +1,5 @@
 /** Sockets, descriptors over sockets, readiness, and the small calls around them. */
+import { monotonicMs } from '../clock.ts';
 import { AF_UNIX_PATH_BYTES, SOCK_DGRAM, SOCK_STREAM } from '../constants/poll.ts';
 import { EAGAIN, EINVAL, ENAMETOOLONG } from '../errno.ts';
 import { check, cString, declare, errno, failure, interrupted } from '../native.ts';
@@ -136,7 +137,7 @@ export const channelCalls: Calls = {
       fds.writeInt16LE(events, index * POLLFD_BYTES + 4);
       fds.writeInt16LE(0, index * POLLFD_BYTES + 6);
     }
-    const deadline = performance.now() + timeoutMs;
+    const deadline = monotonicMs() + timeoutMs;
     let remaining = Math.ceil(timeoutMs);
     for (;;) {
       const result = c.poll(fds, entries.length, remaining);
@@ -144,7 +145,7 @@ export const channelCalls: Calls = {
         check(result, 'poll', `${entries.length} fds`);
         break;
       }
-      if (timeoutMs >= 0) remaining = Math.max(0, Math.ceil(deadline - performance.now()));
+      if (timeoutMs >= 0) remaining = Math.max(0, Math.ceil(deadline - monotonicMs()));
     }
     return entries.map((_, index) => fds.readInt16LE(index * POLLFD_BYTES + 6));
   },

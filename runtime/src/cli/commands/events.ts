@@ -1,6 +1,6 @@
 /** `events`: a container's use of resources, and its OOM kills, as one JSON object a line. */
 import { failedPrecondition, invalidArgument } from '@gantry/errors';
-import { linux, POLLIN } from '@gantry/libc';
+import { linux, monotonicMs, POLLIN } from '@gantry/libc';
 import { bigJson } from '../big-json.ts';
 import type { Command } from '../command.ts';
 import { eventData } from '../event-data.ts';
@@ -50,7 +50,7 @@ function watch(stored: StoredContainer, intervalMs: number): void {
   const container = stored.open();
   const pidfd = linux.pidfdOpen(container.pid);
   const oom = container.watchOom();
-  let next = performance.now() + intervalMs;
+  let next = monotonicMs() + intervalMs;
   try {
     for (;;) {
       const [ended = 0, killed = 0] = linux.poll(
@@ -58,13 +58,13 @@ function watch(stored: StoredContainer, intervalMs: number): void {
           { fd: pidfd, events: POLLIN },
           { fd: oom.fd, events: POLLIN },
         ],
-        Math.max(0, next - performance.now()),
+        Math.max(0, next - monotonicMs()),
       );
       if (killed !== 0) {
         for (let kills = oom.read(); kills > 0; kills--) print(`${bigJson({ type: 'oom', id: stored.id })}\n`);
       }
       if (ended !== 0) return;
-      if (performance.now() < next) continue;
+      if (monotonicMs() < next) continue;
       printStats(stored);
       next += intervalMs;
     }
