@@ -15,3 +15,4 @@ export * from './harness/node-binary.ts';
 export * from './harness/docker.ts';
 export * from './harness/random.ts';
 export * from './harness/stored-images.ts';
+export * from './harness/namespace-adder.ts';

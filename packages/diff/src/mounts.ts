@@ -27,6 +27,7 @@ import {
   MS_SYNCHRONOUS,
   O_DIRECTORY,
   O_PATH,
+  O_RDONLY,
   UMOUNT_NOFOLLOW,
 } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
@@ -91,10 +92,13 @@ export function mountPrivately(sys: Syscalls, mounts: readonly DiffMount[]): Ope
   enterOwnMountNamespace(sys);
   const root = path.join(scratch, String(++places));
   mkdirSync(root);
+  privateMounts += 1;
   let made = 0;
   const close = (): void => {
     for (; made > 0; made--) sys.umount2(root, MNT_DETACH | UMOUNT_NOFOLLOW);
     rmdirSync(root);
+    privateMounts -= 1;
+    if (privateMounts === 0) leaveOwnMountNamespace(sys);
   };
   try {
     for (const mount of mounts) {
@@ -169,7 +173,9 @@ function naive(tree: RootTree): LayerTarget {
   return { tree, form: 'naive', opaqueAttribute: '', lowers: [] };
 }
 
-let ownMountNamespace = false;
+/** The host's mount namespace while this thread is in another one. */
+let hostNamespace: number | undefined;
+let privateMounts = 0;
 let places = 0;
 
 /**
@@ -178,13 +184,32 @@ let places = 0;
  */
 const scratch = '/sys';
 
-/** Once per process: unshare(CLONE_NEWNS) of this thread, and nothing that happens here reaches the host. */
+/** unshare(CLONE_NEWNS) of this thread, and nothing that happens here reaches the host. */
 function enterOwnMountNamespace(sys: Syscalls): void {
-  if (ownMountNamespace) return;
-  sys.unshare(CLONE_NEWNS);
-  sys.mount(undefined, '/', undefined, MS_REC | MS_PRIVATE, undefined);
-  sys.mount('tmpfs', scratch, 'tmpfs', MS_NOSUID | MS_NODEV | MS_NOEXEC, 'mode=700,size=1m');
-  ownMountNamespace = true;
+  if (hostNamespace !== undefined) return;
+  const host = sys.openat(AT_FDCWD, '/proc/thread-self/ns/mnt', O_RDONLY);
+  try {
+    sys.unshare(CLONE_NEWNS);
+  } catch (err) {
+    sys.close(host);
+    throw err;
+  }
+  hostNamespace = host;
+  try {
+    sys.mount(undefined, '/', undefined, MS_REC | MS_PRIVATE, undefined);
+    sys.mount('tmpfs', scratch, 'tmpfs', MS_NOSUID | MS_NODEV | MS_NOEXEC, 'mode=700,size=1m');
+  } catch (err) {
+    leaveOwnMountNamespace(sys);
+    throw err;
+  }
+}
+
+/** Back to where the supervisor's mounts appear: a snapshotter may mount layers between one job and the next. */
+function leaveOwnMountNamespace(sys: Syscalls): void {
+  if (hostNamespace === undefined) return;
+  sys.setns(hostNamespace, CLONE_NEWNS);
+  sys.close(hostNamespace);
+  hostNamespace = undefined;
 }
 
 function mountAt(sys: Syscalls, mount: DiffMount, target: string): void {

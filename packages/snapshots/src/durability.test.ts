@@ -140,6 +140,6 @@ t.test('an active snapshot whose directory never reached the disk begins again',
   const { snapshots, report } = await place.boot('b');
   t.same(report.remade, ['ns/overlayfs/web']);
   t.same(report.broken, []);
-  t.match(snapshots.mounts('ns', name, 'web'), [{ type: 'overlay' }]);
+  t.match(await snapshots.mounts('ns', name, 'web'), [{ type: 'overlay' }]);
   t.same(readdirSync(place.tree(id)), []);
 });

@@ -1,5 +1,8 @@
+export { erofsMissing, ErofsSnapshotter, erofsUnusable } from './erofs.ts';
+export type { ErofsOptions } from './erofs.ts';
 export * from './native.ts';
-export * from './overlayfs.ts';
+export { defaultOverlayOptions, OverlayfsSnapshotter, overlayfsUnusable } from './overlayfs.ts';
+export type { OverlayfsOptions } from './overlayfs.ts';
 export { decodeSnapshot } from './records.ts';
 export type { SnapshotRecord } from './records.ts';
 export * from './snapshot-store.ts';

@@ -22,7 +22,7 @@ import type { Snapshotter, TreeRequest, TreeUsage } from './snapshotter.ts';
 import { makeDirectory, TreeDirectories } from './tree-directories.ts';
 
 /** More lower layers than this the kernel does not take. */
-const maximumParents = 500;
+export const maximumParents = 500;
 
 export interface OverlayfsOptions {
   /** The snapshotter's own directory. */
@@ -61,8 +61,8 @@ export class OverlayfsSnapshotter implements Snapshotter {
 
   mounts({ id, kind, parents }: TreeRequest): Mount[] {
     const [parent] = parents;
-    if (parent === undefined) return [bind(this.#upper(id), kind === 'active' ? 'rw' : 'ro')];
-    if (kind === 'view' && parents.length === 1) return [bind(this.#upper(parent), 'ro')];
+    if (parent === undefined) return [bindMount(this.#upper(id), kind === 'active' ? 'rw' : 'ro')];
+    if (kind === 'view' && parents.length === 1) return [bindMount(this.#upper(parent), 'ro')];
     const lower = `lowerdir=${parents.map((each) => this.#upper(each)).join(':')}`;
     const own =
       kind === 'active' ? [`workdir=${path.join(this.#trees.pathOf(id), 'work')}`, `upperdir=${this.#upper(id)}`] : [];
@@ -138,7 +138,8 @@ export async function overlayfsUnusable(
   }
 }
 
-function bind(source: string, access: 'rw' | 'ro'): Mount {
+/** A directory as the tree. */
+export function bindMount(source: string, access: 'rw' | 'ro'): Mount {
   return { type: 'bind', source, options: [access, 'rbind'] };
 }
 

@@ -4,6 +4,7 @@ import type { Key, Store } from '@gantry/store';
 import { decodeSnapshot, encodeSnapshot } from './records.ts';
 import type { SnapshotRecord } from './records.ts';
 import type { SnapshotReport } from './snapshot.ts';
+import { isRemote } from './snapshotter.ts';
 import type { Snapshotter } from './snapshotter.ts';
 
 interface Found {
@@ -32,7 +33,8 @@ export async function reconcileSnapshots(
   const doubtful: Found[] = [];
   const trees = new Map<string, ReadonlySet<string>>();
   const known = new Map<string, Set<string>>();
-  for (const [name, snapshotter] of snapshotters) {
+  const local = [...snapshotters].filter(([, snapshotter]) => !isRemote(snapshotter));
+  for (const [name, snapshotter] of local) {
     trees.set(name, new Set(await snapshotter.list()));
     known.set(name, new Set());
   }
@@ -42,13 +44,15 @@ export async function reconcileSnapshots(
     known.get(snapshotter)?.add(record.id);
     const onDisk = trees.get(snapshotter);
     const found = { key, name, record };
-    if (onDisk === undefined) unknown.push(placeOf(key));
-    else if (record.unsynced === boot) unsynced.push(key);
+    if (record.kind === 'committed') snapshotters.get(snapshotter)?.thin?.(record.id);
+    if (onDisk === undefined) {
+      if (!snapshotters.has(snapshotter)) unknown.push(placeOf(key));
+    } else if (record.unsynced === boot) unsynced.push(key);
     else if (record.unsynced !== undefined) doubtful.push(found);
     else if (!onDisk.has(record.id) && !(await remake(store, snapshotters, found, remade))) broken.push(placeOf(key));
   }
   const lost = await judge(store, snapshotters, doubtful, known);
-  for (const [name, snapshotter] of snapshotters) {
+  for (const [name, snapshotter] of local) {
     for (const id of trees.get(name) ?? []) {
       if (known.get(name)?.has(id) === true) continue;
       await snapshotter.remove(id);
@@ -92,7 +96,7 @@ async function judge(
   for (const found of doubtful) {
     const { key, name, record } = found;
     const backend = snapshotters.get(key[2] ?? '');
-    const now = await backend?.usage(record.id, []);
+    const now = await backend?.usage(record.id, [], 'committed');
     const isWhole = now?.inodes === record.usage?.inodes && now?.fileBytes === record.usage?.fileBytes;
     if (!isWhole) bad.push(found);
     await store.transact((tx) => {

@@ -5,7 +5,15 @@
  * Order: a tree is made before its record and removed after it, so a crash leaves at most a tree nobody knows, which
  * `reconcile` removes. Ids are counted up in the same transaction as the record and never used twice.
  */
-import { alreadyExists, failedPrecondition, invalidArgument, notFound, notImplemented } from '@gantry/errors';
+import {
+  alreadyExists,
+  failedPrecondition,
+  invalidArgument,
+  isCode,
+  messageOf,
+  notFound,
+  notImplemented,
+} from '@gantry/errors';
 import {
   addLeaseResource,
   keys,
@@ -30,6 +38,8 @@ import type {
   SnapshotReport,
   Usage,
 } from './snapshot.ts';
+import { discardTree, inheritedLabels, removeLeftovers, withOwnLabels } from './remote.ts';
+import { isRemote } from './snapshotter.ts';
 import type { Snapshotter, TreeRequest } from './snapshotter.ts';
 
 /** Label of an unpacking client: the name the snapshot is going to be committed to. */
@@ -54,13 +64,17 @@ export class SnapshotStore {
   readonly #boot: string;
   readonly #syncs: ReadonlyMap<string, SyncQueue>;
   readonly #chains = new Chains();
+  readonly #onError: (text: string) => void;
 
   constructor({ store, snapshotters, onError = () => undefined, boot = currentBoot() }: SnapshotStoreOptions) {
     this.#store = store;
+    this.#onError = onError;
     this.#boot = boot;
     this.#snapshotters = new Map(snapshotters.map((snapshotter) => [snapshotter.name, snapshotter]));
     this.#syncs = new Map(
-      snapshotters.map((snapshotter) => [snapshotter.name, new SyncQueue(snapshotter, { store, onError })]),
+      snapshotters
+        .filter((snapshotter) => !isRemote(snapshotter))
+        .map((snapshotter) => [snapshotter.name, new SyncQueue(snapshotter, { store, onError })]),
     );
   }
 
@@ -73,6 +87,12 @@ export class SnapshotStore {
   async reconcile(): Promise<SnapshotReport> {
     const { unsynced, ...report } = await reconcileSnapshots(this.#store, this.#snapshotters, this.#boot);
     for (const key of unsynced) this.#syncs.get(key[2] ?? '')?.add(key);
+    // Another process need not be there now, and nobody waits for its leftovers to go.
+    for (const backend of this.#snapshotters.values()) {
+      if (!isRemote(backend)) continue;
+      const highest = storedLastId(this.#store, backend.name);
+      removeLeftovers(this.#store, backend, highest).catch((err: unknown) => this.#onError(messageOf(err)));
+    }
     return report;
   }
 
@@ -96,7 +116,7 @@ export class SnapshotStore {
   }
 
   /** How an ACTIVE snapshot or a VIEW is to be mounted. Not found; failed precondition when committed. */
-  mounts(namespace: string, snapshotter: string, key: string): Mount[] {
+  async mounts(namespace: string, snapshotter: string, key: string): Promise<Mount[]> {
     const backend = this.#backend(snapshotter);
     return backend.mounts(this.#treeRequest(namespace, snapshotter, key));
   }
@@ -117,8 +137,7 @@ export class SnapshotStore {
     if (options.parent !== undefined && options.parent !== '' && options.parent !== record.parent) {
       throw notImplemented(`committing snapshot ${JSON.stringify(key)} onto another parent`);
     }
-    const parents = this.#chains.below(this.#store, namespace, snapshotter, record.parent);
-    const usage = await backend.usage(record.id, parents);
+    const frozen = await this.#freeze(namespace, backend, options, record);
     await this.#store.transact((tx) => {
       const current = activeRecord(tx, namespace, snapshotter, key);
       if (tx.get(keys.snapshots(namespace, snapshotter, name)) !== undefined) {
@@ -126,22 +145,35 @@ export class SnapshotStore {
       }
       const at = nowNs();
       const labels = presentLabels(options.labels ?? {});
-      const committed: SnapshotRecord = {
-        ...current,
-        kind: 'committed',
-        labels,
-        usage,
-        unsynced: this.#boot,
-        createdAtNs: at,
-        updatedAtNs: at,
-      };
+      const times = { createdAtNs: at, updatedAtNs: at };
+      const committed: SnapshotRecord = { ...current, kind: 'committed', labels, ...times, ...frozen };
       dropRecord(tx, namespace, snapshotter, key, current);
       putRecord(tx, namespace, snapshotter, name, committed);
       const type = leaseResourceTypes.snapshots(snapshotter);
       removeLeaseResource(tx, namespace, options.lease, type, key);
       addLeaseResource(tx, namespace, options.lease, type, name);
     });
-    this.#syncs.get(snapshotter)?.add(keys.snapshots(namespace, snapshotter, name));
+    backend.thin?.(record.id);
+    if (frozen.unsynced !== undefined) this.#syncs.get(snapshotter)?.add(keys.snapshots(namespace, snapshotter, name));
+  }
+
+  /** Makes an active tree ready to be a parent; gives what its record says of it from then on. */
+  async #freeze(
+    namespace: string,
+    backend: Snapshotter,
+    { name, labels = {} }: CommitOptions,
+    record: SnapshotRecord,
+  ): Promise<Pick<SnapshotRecord, 'id' | 'usage' | 'unsynced'>> {
+    const { id } = record;
+    if (isRemote(backend)) {
+      const committedId = backend.idOf(namespace, await this.#nextRemoteNumber(backend.name), name);
+      await backend.commitAs(id, committedId, inheritedLabels(labels));
+      return { id: committedId, usage: undefined, unsynced: undefined };
+    }
+    const parents = this.#chains.below(this.#store, namespace, backend.name, record.parent);
+    const request: TreeRequest = { id, kind: 'active', labels: record.labels, parents };
+    const usage = await (backend.freeze?.(request) ?? backend.usage(id, parents));
+    return { id, usage, unsynced: this.#boot };
   }
 
   /**
@@ -166,7 +198,10 @@ export class SnapshotStore {
 
   /** The second half of `remove`. Idempotent. */
   async removeTree(snapshotter: string, id: string): Promise<void> {
-    await this.#backend(snapshotter).remove(id);
+    const backend = this.#backend(snapshotter);
+    // Another process may be away; what it keeps then goes at a later start.
+    if (isRemote(backend)) await discardTree(backend, id, this.#onError);
+    else await backend.remove(id);
   }
 
   /** Throws not found. */
@@ -182,14 +217,18 @@ export class SnapshotStore {
     change: { readonly name: string; readonly labels: Labels },
     paths: readonly string[] = [],
   ): Promise<SnapshotInfo> {
-    this.#backend(snapshotter);
-    return this.#store.transact((tx) => {
+    const backend = this.#backend(snapshotter);
+    const record = await this.#store.transact((tx) => {
       const old = recordIn(tx, namespace, snapshotter, change.name);
       const labels = updatedLabels(old.labels, change.labels, paths);
-      const record: SnapshotRecord = { ...old, labels, updatedAtNs: nowNs() };
-      tx.put(keys.snapshots(namespace, snapshotter, change.name), encodeSnapshot(record));
-      return infoOf(change.name, record);
+      const changed: SnapshotRecord = { ...old, labels, updatedAtNs: nowNs() };
+      tx.put(keys.snapshots(namespace, snapshotter, change.name), encodeSnapshot(changed));
+      return changed;
     });
+    const info = infoOf(change.name, record);
+    if (!isRemote(backend)) return info;
+    await backend.update(record.id, inheritedLabels(record.labels), paths);
+    return withOwnLabels(backend, record.id, info);
   }
 
   /** The namespace's snapshots of one snapshotter in the order of their names. */
@@ -202,6 +241,7 @@ export class SnapshotStore {
   async usage(namespace: string, snapshotter: string, key: string): Promise<Usage> {
     const backend = this.#backend(snapshotter);
     const record = recordIn(this.#store, namespace, snapshotter, key);
+    if (isRemote(backend)) return backend.usage(record.id, []);
     const { size, inodes } =
       record.kind === 'active'
         ? await backend.usage(record.id, this.#chains.below(this.#store, namespace, snapshotter, record.parent))
@@ -214,6 +254,13 @@ export class SnapshotStore {
     await this.#backend(snapshotter).cleanup();
   }
 
+  /** As `stat`, with the labels that a snapshotter in another process gives. */
+  async describe(namespace: string, snapshotter: string, key: string): Promise<SnapshotInfo> {
+    const backend = this.#backend(snapshotter);
+    const record = recordIn(this.#store, namespace, snapshotter, key);
+    return withOwnLabels(backend, record.id, infoOf(key, record));
+  }
+
   async #make(
     namespace: string,
     snapshotter: string,
@@ -224,10 +271,24 @@ export class SnapshotStore {
     const { key, parent = '', lease } = options;
     mustNotBeEmpty(key, 'key');
     const labels = presentLabels(options.labels ?? {});
-    const [existing, id] = await this.#begin(namespace, snapshotter, { key, target: labels[targetLabel], lease });
+    const target = labels[targetLabel];
+    const existing = await this.#existing(namespace, snapshotter, { key, target, lease });
     if (existing !== undefined) throw alreadyExists(`snapshot ${JSON.stringify(existing)}`, { snapshot: existing });
-    const request = { id, kind, labels, parents: this.#chains.below(this.#store, namespace, snapshotter, parent) };
-    await backend.create(request);
+    const parents = this.#chains.below(this.#store, namespace, snapshotter, parent);
+    const number = isRemote(backend) ? await this.#nextRemoteNumber(snapshotter) : this.#nextNumber(snapshotter);
+    const id = isRemote(backend) ? backend.idOf(namespace, number, key) : String(number);
+    const given = isRemote(backend) ? inheritedLabels(labels) : labels;
+    const request = { id, kind, labels: given, parents };
+    try {
+      await backend.create(request);
+    } catch (err) {
+      if (target === undefined || !isRemote(backend) || !isCode(err, 'already exists')) throw err;
+      // A lazy snapshotter has made it by itself.
+      const found = await backend.find(namespace, target, parents[0]);
+      if (found === undefined) throw err;
+      await this.#adopt(namespace, snapshotter, { id: found, name: target, parent, labels, lease });
+      throw alreadyExists(`snapshot ${JSON.stringify(target)}`, { snapshot: target });
+    }
     try {
       await this.#store.transact((tx) => {
         if (tx.get(keys.snapshots(namespace, snapshotter, key)) !== undefined) {
@@ -238,23 +299,42 @@ export class SnapshotStore {
         const at = nowNs();
         const times = { createdAtNs: at, updatedAtNs: at };
         putRecord(tx, namespace, snapshotter, key, { id, kind, parent, labels, ...times, usage: undefined });
-        if (Number(id) > storedLastId(tx, snapshotter)) tx.put(keys.snapshotIds(snapshotter), Buffer.from(id));
+        if (number > storedLastId(tx, snapshotter)) tx.put(keys.snapshotIds(snapshotter), Buffer.from(String(number)));
         addLeaseResource(tx, namespace, lease, leaseResourceTypes.snapshots(snapshotter), key);
       });
     } catch (err) {
-      await backend.remove(id);
+      await discardTree(backend, id, this.#onError);
       throw err;
     }
     return backend.mounts(request);
   }
 
-  /** What exists already, put into the lease; else a new id. Costs no fsync when nothing exists. */
-  async #begin(
+  /** Records a committed tree that is there already; the lease holds it. */
+  async #adopt(namespace: string, snapshotter: string, { id, name, parent, labels, lease }: Adopted): Promise<void> {
+    await this.#store.transact((tx) => {
+      if (this.#leaseExisting(tx, namespace, snapshotter, name, lease)) return;
+      if (parent !== '') committedRecord(tx, namespace, snapshotter, parent);
+      const at = nowNs();
+      const times = { createdAtNs: at, updatedAtNs: at };
+      putRecord(tx, namespace, snapshotter, name, {
+        id,
+        kind: 'committed',
+        parent,
+        labels,
+        ...times,
+        usage: undefined,
+      });
+      addLeaseResource(tx, namespace, lease, leaseResourceTypes.snapshots(snapshotter), name);
+    });
+  }
+
+  /** What exists already, put into the lease. Costs no fsync when nothing exists. */
+  async #existing(
     namespace: string,
     snapshotter: string,
     { key, target, lease }: { key: string; target: string | undefined; lease: string | undefined },
-  ): Promise<readonly [existing: string | undefined, id: string]> {
-    const existing = await this.#store.transact((tx) => {
+  ): Promise<string | undefined> {
+    return this.#store.transact((tx) => {
       requireLease(tx, namespace, lease);
       if (target !== undefined) {
         const bytes = tx.get(keys.snapshots(namespace, snapshotter, target));
@@ -263,10 +343,22 @@ export class SnapshotStore {
       }
       return this.#leaseExisting(tx, namespace, snapshotter, key, lease) ? key : undefined;
     });
-    if (existing !== undefined) return [existing, ''];
-    const id = Math.max(this.#lastIds.get(snapshotter) ?? 0, storedLastId(this.#store, snapshotter)) + 1;
-    this.#lastIds.set(snapshotter, id);
-    return [undefined, String(id)];
+  }
+
+  /** Durable together with the record of the tree that gets it. */
+  #nextNumber(snapshotter: string): number {
+    const number = Math.max(this.#lastIds.get(snapshotter) ?? 0, storedLastId(this.#store, snapshotter)) + 1;
+    this.#lastIds.set(snapshotter, number);
+    return number;
+  }
+
+  /** Durable before it is used: what a crash leaves in another process is known by its number, and no other tree gets it. */
+  async #nextRemoteNumber(snapshotter: string): Promise<number> {
+    const number = this.#nextNumber(snapshotter);
+    await this.#store.transact((tx) => {
+      if (number > storedLastId(tx, snapshotter)) tx.put(keys.snapshotIds(snapshotter), Buffer.from(String(number)));
+    });
+    return number;
   }
 
   #leaseExisting(
@@ -303,6 +395,15 @@ export class SnapshotStore {
     if (backend === undefined) throw invalidArgument(`snapshotter not loaded: ${snapshotter}`, { snapshotter });
     return backend;
   }
+}
+
+/** A tree that a snapshotter made by itself. */
+interface Adopted {
+  readonly id: string;
+  readonly name: string;
+  readonly parent: string;
+  readonly labels: Labels;
+  readonly lease: string | undefined;
 }
 
 function recordIn(reader: Reader, namespace: string, snapshotter: string, key: string): SnapshotRecord {

@@ -58,6 +58,11 @@ export class TreeDirectories {
     this.#trash.take(this.pathOf(id));
   }
 
+  /** Throws a part of a tree away. Nothing happens when it is not there. */
+  discard(directory: string): void {
+    this.#trash.take(directory);
+  }
+
   /** Ids on disk; unfinished directories go to the trash, which is emptied in the background. */
   async list(): Promise<string[]> {
     const names = await readdir(this.#trees).catch((err: unknown) => {

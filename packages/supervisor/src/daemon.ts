@@ -3,7 +3,6 @@
  * here what runs.
  */
 import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
@@ -24,10 +23,9 @@ import {
 import type { ServiceType } from '@gantry/api';
 import { ContentStore } from '@gantry/content';
 import { Differ } from '@gantry/diff';
-import { failedPrecondition, internal, messageOf, unavailable } from '@gantry/errors';
+import { internal, messageOf, unavailable } from '@gantry/errors';
 import { CLOSE_RANGE_CLOEXEC, linux } from '@gantry/libc';
-import { NativeSnapshotter, OverlayfsSnapshotter, overlayfsUnusable, SnapshotStore } from '@gantry/snapshots';
-import type { Snapshotter } from '@gantry/snapshots';
+import { SnapshotStore } from '@gantry/snapshots';
 import { openStore } from '@gantry/store';
 import type { Config } from './config/config.ts';
 import { EventExchange } from './events/exchange.ts';
@@ -37,7 +35,6 @@ import { GarbageCollector } from './gc/collector.ts';
 import { acquireLock } from './lock.ts';
 import type { Log } from './log.ts';
 import { pluginList } from './plugins.ts';
-import type { SnapshotterPlugin } from './plugins.ts';
 import { serveApi } from './rpc/api-socket.ts';
 import type { Binding } from './rpc/handlers.ts';
 import { later } from './rpc/later.ts';
@@ -64,6 +61,7 @@ import { ForkOrSpawnNursery } from './shims/nursery-with-fallback.ts';
 import { ForeignShims } from './shims/foreign/foreign-shims.ts';
 import { gantrydEntry } from './shims/shim-program.ts';
 import { SpareLauncher } from './shims/spare-launcher.ts';
+import { loadSnapshotters } from './snapshotters.ts';
 import { Streams } from './streams/streams.ts';
 import { Bundles } from './tasks/bundle.ts';
 import { TaskManager } from './tasks/manager.ts';
@@ -198,7 +196,8 @@ async function openRooms(config: Config, events: EventExchange, log: Log, teardo
   keepDescriptorsFromChildren();
   const blobs = new ContentStore({ root: path.join(root, 'content'), store });
   report(log, 'content', await blobs.reconcile());
-  const { snapshotters, known } = await loadSnapshotters(path.join(root, 'snapshots'));
+  const { snapshotters, known, close } = await loadSnapshotters(path.join(root, 'snapshots'), config.proxyPlugins);
+  teardowns.push(close);
   const trees = new SnapshotStore({ store, snapshotters, onError: (text) => log.error(text) });
   report(log, 'snapshots', await trees.reconcile());
   const differ = new Differ();
@@ -321,26 +320,6 @@ function makeDirectories({ address, root, state }: Config): void {
 /** LMDB's descriptors, and whatever the process was started with, are nothing for shims and differs. */
 function keepDescriptorsFromChildren(): void {
   linux.closeRange(3, 0xffff_ffff, CLOSE_RANGE_CLOEXEC);
-}
-
-/** overlayfs where the kernel and the file system can, native always; and what is to be said of each. */
-async function loadSnapshotters(
-  root: string,
-): Promise<{ snapshotters: readonly Snapshotter[]; known: readonly SnapshotterPlugin[] }> {
-  const overlayRoot = path.join(root, 'overlayfs');
-  const nativeRoot = path.join(root, 'native');
-  for (const dir of [overlayRoot, nativeRoot]) await mkdir(dir, { recursive: true, mode: 0o700 });
-  const reason = await overlayfsUnusable(overlayRoot);
-  const overlay = new OverlayfsSnapshotter({ root: overlayRoot });
-  const native = new NativeSnapshotter({ root: nativeRoot });
-  const error = reason === undefined ? undefined : failedPrecondition(`overlayfs: ${reason}: skip plugin`);
-  return {
-    snapshotters: reason === undefined ? [overlay, native] : [native],
-    known: [
-      { name: overlay.name, root: overlayRoot, error },
-      { name: native.name, root: nativeRoot },
-    ],
-  };
 }
 
 /** Logs what a room found at start; nothing when it found nothing. */

@@ -16,8 +16,11 @@ export type Plugin = introspection.Plugin;
 /** A snapshotter that is there, or is known and cannot be. */
 export interface SnapshotterPlugin {
   readonly name: string;
-  /** Where it keeps its trees. */
-  readonly root: string;
+  /** Where it keeps its trees (`root`), where it listens (`address`), what else it says of itself. */
+  readonly exports: Readonly<Record<string, string>>;
+  readonly capabilities?: readonly string[];
+  /** `os/architecture[/variant]`; this host's when absent or empty. */
+  readonly platform?: string;
   /** Why it cannot be used on this host; undefined when it can. */
   readonly error?: unknown;
 }
@@ -42,10 +45,11 @@ export function pluginList({ root, snapshotters, gc }: PluginListOptions): Plugi
     plugin('io.containerd.content.v1', 'content', {
       exports: { root: path.join(root, 'content') },
     }),
-    ...snapshotters.map(({ name, root: directory, error }) =>
+    ...snapshotters.map(({ name, exports, capabilities = [], platform = '', error }) =>
       plugin('io.containerd.snapshotter.v1', name, {
-        platforms,
-        exports: { root: directory },
+        platforms: platform === '' ? platforms : [platformNamed(platform)],
+        exports: { ...exports },
+        capabilities: [...capabilities],
         ...(error === undefined ? {} : { initErr: skipped(error) }),
       }),
     ),
@@ -117,4 +121,9 @@ function plugin(type: string, id: string, rest: PartialMessage<Plugin> = {}): Pl
 function skipped(error: unknown): { code: number; message: string } {
   const { code, message } = toStatus(error);
   return { code, message: message.includes('skip plugin') ? message : `${message}: skip plugin` };
+}
+
+function platformNamed(text: string): types.Platform {
+  const [os = '', architecture = '', variant = ''] = text.split('/');
+  return types.Platform.create({ os, architecture, variant });
 }

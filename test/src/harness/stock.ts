@@ -3,8 +3,12 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { DaemonProcess } from './gantryd.ts';
 
-/** A stock containerd below `dir`, without CRI; not started yet. */
-export function stockContainerd(dir: string, state = path.join(dir, 'state')): DaemonProcess {
+/** A stock containerd below `dir`, without CRI; not started yet. `more` are lines of its configuration. */
+export function stockContainerd(
+  dir: string,
+  state = path.join(dir, 'state'),
+  more: readonly string[] = [],
+): DaemonProcess {
   mkdirSync(dir, { recursive: true });
   const address = path.join(dir, 'c.sock');
   const config = path.join(dir, 'config.toml');
@@ -22,6 +26,7 @@ export function stockContainerd(dir: string, state = path.join(dir, 'state')): D
       // Garbage goes after deletions, as with us, and not whenever so many calls have been made.
       '[plugins."io.containerd.gc.v1.scheduler"]',
       '  mutation_threshold = 1000000',
+      ...more,
       '',
     ].join('\n'),
   );

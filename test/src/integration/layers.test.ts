@@ -149,6 +149,7 @@ t.test('a stack of layers unpacks to the same tree', { skip, timeout: 110_000 },
     await pair.ctr(side, ['images', 'unmount', '--rm', '--snapshotter', snapshotter, target]);
     return seen;
   };
+  let expected: Record<string, Seen> = {};
   for (const gzip of [true, false]) {
     writeFileSync(archive, ociArchive({ layers, gzip, name }));
     for (const snapshotter of ['overlayfs', 'native']) {
@@ -156,6 +157,7 @@ t.test('a stack of layers unpacks to the same tree', { skip, timeout: 110_000 },
       t.same(imported.ours, imported.stock, `import into ${snapshotter}, ${gzip ? 'gzip' : 'plain'}`);
       const stock = await mounted(pair.stock, snapshotter);
       const ours = await mounted(pair.ours, snapshotter);
+      if (snapshotter === 'overlayfs') expected = stock;
       t.ok(Object.keys(stock).length > 25, 'there is something to compare');
       t.same(ours, stock, `the tree in ${snapshotter}, ${gzip ? 'gzip' : 'plain'}`);
       for (const side of [pair.stock, pair.ours]) {
@@ -164,5 +166,12 @@ t.test('a stack of layers unpacks to the same tree', { skip, timeout: 110_000 },
     }
     await pair.both(['images', 'rm', '--sync', name]);
   }
+  const erofs = await pair.ctr(pair.ours, ['plugins', 'ls', 'id==erofs']);
+  if (/erofs.* ok$/m.test(erofs.stdout)) {
+    const imported = await pair.ctr(pair.ours, ['images', 'import', '--snapshotter', 'erofs', archive]);
+    t.equal(imported.code, 0, imported.stderr);
+    t.same(await mounted(pair.ours, 'erofs'), expected, 'the tree in erofs, as containerd has it in overlayfs');
+    await pair.ctr(pair.ours, ['images', 'rm', '--sync', name]);
+  } else t.comment('no erofs here');
   t.same(await pair.stop(), [], 'nothing is left on the host');
 });

@@ -1,6 +1,6 @@
 /** Looking at what mounts describe: in a mount namespace of a child process, so that the host sees nothing of it. */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmdirSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { Mount } from '../snapshot.ts';
@@ -24,4 +24,12 @@ export function insideMounts(mounts: readonly Mount[], script: string): string {
   } finally {
     rmdirSync(target);
   }
+}
+
+/** Unmounts what a snapshotter has mounted below a directory. */
+export function unmountBelow(root: string): void {
+  const places = readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[4] ?? '');
+  for (const place of places) if (place.startsWith(`${root}/`)) execFileSync('umount', [place]);
 }

@@ -9,7 +9,7 @@ import type { Store } from '@gantry/store';
 import { SnapshotStore } from '../snapshot-store.ts';
 import type { Mount } from '../snapshot.ts';
 import type { Snapshotter } from '../snapshotter.ts';
-import { insideMounts } from './inside-mounts.ts';
+import { insideMounts, unmountBelow } from './inside-mounts.ts';
 
 export interface SuitePlace {
   readonly root: string;
@@ -30,7 +30,10 @@ const held = (store: Store, lease: string): string[] =>
 /** A place to test in, with the leases `l` and `m`; removed with the test. */
 export async function suitePlace(t: Test, make: MakeSnapshotter): Promise<SuitePlace> {
   const root = mkdtempSync(path.join(tmpdir(), 'gantry-snapshots-'));
-  t.teardown(() => rmSync(root, { recursive: true, force: true }));
+  t.teardown(() => {
+    unmountBelow(root);
+    rmSync(root, { recursive: true, force: true });
+  });
   const store = memoryStore();
   await store.transact((tx) => {
     for (const lease of ['l', 'm']) tx.put(keys.leases('ns', lease), Buffer.from('{}'));
@@ -75,8 +78,12 @@ function trees(test: Declare): void {
       '.\n./b\n./c\n./d\n./d/e\n./d/e/g\n2\n2\n2\n1777 0\n',
     );
     insideMounts(mounts, 'echo changed > b; rm c');
-    t.same(snapshots.mounts('ns', name, 'web'), mounts, 'mounts stay the same');
-    t.equal(insideMounts(snapshots.mounts('ns', name, 'web'), 'cat b; ls'), 'changed\nb\nd\n', 'and keep the changes');
+    t.same(await snapshots.mounts('ns', name, 'web'), mounts, 'mounts stay the same');
+    t.equal(
+      insideMounts(await snapshots.mounts('ns', name, 'web'), 'cat b; ls'),
+      'changed\nb\nd\n',
+      'and keep the changes',
+    );
     const view = await snapshots.view('ns', name, { key: 'view', parent: 'two' });
     t.equal(insideMounts(view, 'cat b c'), '2\n2\n', 'the parent is as it was');
     const first = await snapshots.view('ns', name, { key: 'first', parent: 'one' });
@@ -122,7 +129,10 @@ function trees(test: Declare): void {
     );
     t.ok(filled.size >= empty.size + blocks * 512n - 8192n && filled.size <= empty.size + blocks * 512n + 8192n);
     await snapshots.commit('ns', name, { name: 'c', key: 'k' });
-    t.same(await snapshots.usage('ns', name, 'c'), filled);
+    const committed = await snapshots.usage('ns', name, 'c');
+    // What is packed takes a file.
+    if (place.backend.freeze === undefined) t.same(committed, filled);
+    else t.ok(committed.inodes === 1n && committed.size > 100_000n);
     await snapshots.view('ns', name, { key: 'v', parent: 'c' });
     t.same(await snapshots.usage('ns', name, 'v'), { size: 0n, inodes: 0n });
   });
@@ -161,7 +171,7 @@ function states(test: Declare): void {
     t.throws(() => snapshots.stat('ns', name, 'k'), { code: 'not found' });
     t.match(snapshots.stat('ns', name, 'c'), { kind: 'committed', name: 'c', parent: '' });
     t.same(snapshots.stat('ns', name, 'c').labels, { a: 'b' });
-    t.throws(() => snapshots.mounts('ns', name, 'c'), { code: 'failed precondition' });
+    await t.rejects(snapshots.mounts('ns', name, 'c'), { code: 'failed precondition' });
     await snapshots.prepare('ns', name, { key: 'k', parent: 'c' });
     await snapshots.view('ns', name, { key: 'v', parent: 'c' });
     t.equal(await code(snapshots.commit('ns', name, { name: 'c', key: 'k' })), 'already exists');
@@ -180,7 +190,7 @@ function states(test: Declare): void {
     await snapshots.remove('ns', name, 'child');
     await snapshots.remove('ns', name, 'c');
     t.equal(await code(snapshots.remove('ns', name, 'c')), 'not found');
-    t.throws(() => snapshots.mounts('ns', name, 'c'), { code: 'not found' });
+    await t.rejects(snapshots.mounts('ns', name, 'c'), { code: 'not found' });
     await snapshots.cleanup(name);
     t.same(await backend.list(), []);
     t.same(readdirSync(path.join(root, 'trash')), []);
@@ -263,7 +273,7 @@ function leftovers(test: Declare, make: MakeSnapshotter): void {
     await after.cleanup(name);
     t.same(readdirSync(path.join(root, 'trash')), []);
     const mounts: Mount[] = await after.prepare('ns', name, { key: 'new' });
-    t.not(mounts[0]?.source, snapshots.mounts('ns', name, 'kept')[0]?.source, 'ids are not used twice');
+    t.not(mounts[0]?.source, (await snapshots.mounts('ns', name, 'kept'))[0]?.source, 'ids are not used twice');
     await after.remove('ns', name, 'lost');
   });
 

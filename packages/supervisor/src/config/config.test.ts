@@ -7,7 +7,9 @@ t.test('an absent file gives the defaults', async (t) => {
 
 t.test('what is formatted parses to the same, without warnings', (t) => {
   const gc = { ...defaultConfig.gc, pauseThreshold: 0.5, mutationThreshold: 0, startupDelayMs: 90_000 };
-  const config = { ...defaultConfig, root: '/r', socketGid: 12, logLevel: 'debug' as const, gc };
+  const plugin = { name: 'x.y', type: 'snapshot' as const, address: '/x', snapshotter: 'y', platform: 'linux/arm64' };
+  const proxyPlugins = [{ ...plugin, capabilities: ['a'], exports: { root: '/x"' } }];
+  const config = { ...defaultConfig, proxyPlugins, root: '/r', socketGid: 12, logLevel: 'debug' as const, gc };
   t.same(parseConfig(formatConfig(config), 'x'), { config, warnings: [] });
   t.same(parseConfig(formatConfig(defaultConfig), 'x'), { config: defaultConfig, warnings: [] });
   t.end();
@@ -25,6 +27,11 @@ t.test('a wrong value is an error with its path', (t) => {
   t.throws(() => parseConfig('[debug]\nlevel = "loud"', 'file'), { message: /debug\.level: "loud"/ });
   t.throws(() => parseConfig('[gc]\nschedule_delay = "soon"', 'file'), { message: /gc\.schedule_delay: "soon"/ });
   t.throws(() => parseConfig('[gc]\npause_threshold = 0.7', 'file'), { message: /gc\.pause_threshold: 0\.7/ });
+  const proxy = (text: string): unknown => parseConfig(`[proxy_plugins.p]\n${text}`, 'file');
+  t.throws(() => proxy('type = "content"\naddress = "/x"'), { message: /p\.type: "content" is not "snapshot"/ });
+  t.throws(() => proxy('type = "snapshot"\naddress = "x"'), { message: /p\.address: must be the path/ });
+  t.throws(() => proxy('type = "snapshot"\naddress = "/x"\nadress = ""'), { message: /p\.adress: no such key/ });
+  t.throws(() => parseConfig('[proxy_plugins.native]\ntype = "snapshot"\naddress = "/x"', 'f'), { message: /itself/ });
   t.throws(() => parseConfig('root =', 'file'), { code: 'invalid argument' });
   t.end();
 });

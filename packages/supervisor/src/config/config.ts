@@ -11,6 +11,8 @@ import { parse } from 'smol-toml';
 import { formatDuration, parseDurationMs } from '../duration.ts';
 import { defaultGcConfig } from '../gc/pace.ts';
 import type { GcConfig } from '../gc/pace.ts';
+import { formatProxyPlugins, parseProxyPlugins } from './proxy-plugins.ts';
+import type { ProxyPlugin } from './proxy-plugins.ts';
 
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
 export type LogLevel = (typeof logLevels)[number];
@@ -35,6 +37,8 @@ export interface Config {
   readonly registryDirectories: readonly string[];
   /** The pace of the garbage collector. */
   readonly gc: GcConfig;
+  /** Plugins in other processes. */
+  readonly proxyPlugins: readonly ProxyPlugin[];
 }
 
 export const defaultConfig: Config = {
@@ -48,6 +52,7 @@ export const defaultConfig: Config = {
   binaries: new Map(),
   registryDirectories: ['/etc/gantry/certs.d', '/etc/containerd/certs.d'],
   gc: defaultGcConfig,
+  proxyPlugins: [],
 };
 
 /** What a file said, and what in it nobody understands. */
@@ -93,6 +98,7 @@ export function parseConfig(text: string, source: string): LoadedConfig {
       scheduleDelayMs: reader.durationMs('gc.schedule_delay') ?? defaultGcConfig.scheduleDelayMs,
       startupDelayMs: reader.durationMs('gc.startup_delay') ?? defaultGcConfig.startupDelayMs,
     },
+    proxyPlugins: parseProxyPlugins(reader.table('proxy_plugins'), `${source}: proxy_plugins`),
     logLevel: parseLogLevel(reader.text('debug.level') ?? defaultConfig.logLevel, `${source}: debug.level`),
   };
   return { config, warnings: reader.unknownKeys().map((key) => `${source}: unknown key ${key} is ignored`) };
@@ -165,6 +171,12 @@ export function formatConfig(config: Config): string {
     `schedule_delay = "${formatDuration(config.gc.scheduleDelayMs)}"`,
     `startup_delay = "${formatDuration(config.gc.startupDelayMs)}"`,
     '',
+    "# Snapshotters in other processes, as in containerd's configuration.",
+    '# [proxy_plugins.stargz]',
+    '# type = "snapshot"',
+    '# address = "/run/containerd-stargz-grpc/containerd-stargz-grpc.sock"',
+    '',
+    ...formatProxyPlugins(config.proxyPlugins),
     '[debug]',
     `# ${logLevels.join(', ')}`,
     `level = ${JSON.stringify(config.logLevel)}`,
@@ -206,6 +218,13 @@ class TableReader {
     );
   }
 
+  /** A table that somebody else reads, and says what in it nobody understands. */
+  table(key: string): Readonly<Record<string, unknown>> {
+    const table = this.#get(key) ?? {};
+    if (!isTable(table)) throw invalidArgument(`${this.#source}: ${key}: must be a table`);
+    return table;
+  }
+
   integer(key: string): number | undefined {
     const value = this.#get(key);
     if (value === undefined) return undefined;
@@ -231,8 +250,9 @@ class TableReader {
   unknownKeys(table = this.#table, prefix = ''): string[] {
     return Object.entries(table).flatMap(([name, value]) => {
       const key = `${prefix}${name}`;
+      if (this.#known.has(key)) return [];
       if (isTable(value)) return this.unknownKeys(value, `${key}.`);
-      return this.#known.has(key) ? [] : [key];
+      return [key];
     });
   }
 

@@ -63,8 +63,8 @@ t.test('the version is what the composition root says', async (t) => {
 
 t.test('the plugin list names snapshotters that cannot be used, and why', async (t) => {
   const snapshotters = [
-    { name: 'overlayfs', root: '/r/o' },
-    { name: 'native', root: '/r/n', error: invalidArgument('no room') },
+    { name: 'overlayfs', exports: { root: '/r/o' } },
+    { name: 'native', exports: { root: '/r/n' }, error: invalidArgument('no room') },
   ];
   const plugins = pluginList({ root: '/r', snapshotters, gc: { ...defaultGcConfig, scheduleDelayMs: 245 } });
   const service = introspectionService({ plugins, uuid: 'u' });

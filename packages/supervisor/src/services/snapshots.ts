@@ -40,7 +40,9 @@ export function snapshotsService({ snapshots: store, events: publisher, gc }: Sn
       return { mounts: await store.view(call.namespace, snapshotter, { key, parent, labels, lease: call.lease }) };
     },
 
-    mounts: ({ snapshotter, key }, call) => ({ mounts: store.mounts(call.namespace, snapshotter, key) }),
+    async mounts({ snapshotter, key }, call) {
+      return { mounts: await store.mounts(call.namespace, snapshotter, key) };
+    },
 
     async commit({ snapshotter, name, key, labels, parent }, call) {
       const { namespace, lease } = call;
@@ -58,7 +60,9 @@ export function snapshotsService({ snapshots: store, events: publisher, gc }: Sn
       return {};
     },
 
-    stat: ({ snapshotter, key }, call) => ({ info: toWire(store.stat(call.namespace, snapshotter, key)) }),
+    async stat({ snapshotter, key }, call) {
+      return { info: toWire(await store.describe(call.namespace, snapshotter, key)) };
+    },
 
     async update({ snapshotter, info, updateMask }, call) {
       if (info === undefined) throw invalidArgument('snapshot update without info');

@@ -1,0 +1,142 @@
+/**
+ * Calls to a plugin in another process: gRPC on a unix socket, with the namespace, a deadline, and errors as the field's classes.
+ * The connection is made at the first call and again after it broke.
+ *
+ * grpc-js's client is loaded when there is such a plugin, not with gantryd.
+ */
+import { createRequire } from 'node:module';
+import { namespaceHeader } from '@gantry/api';
+import type { MessageType, MethodType, PartialMessage, ServiceType } from '@gantry/api';
+import { fromStatus, unavailable } from '@gantry/errors';
+import type * as Grpc from '@grpc/grpc-js';
+
+/** containerd's limit. */
+const messageBytes = 16 * 1024 * 1024;
+
+const channelOptions = {
+  'grpc.max_receive_message_length': messageBytes,
+  'grpc.max_send_message_length': messageBytes,
+  'grpc.enable_channelz': 0,
+  'grpc.enable_retries': 0,
+  // Node's HTTP/2 refuses a raw socket path as :authority.
+  'grpc.default_authority': 'localhost',
+  'grpc.initial_reconnect_backoff_ms': 50,
+  'grpc.max_reconnect_backoff_ms': 1000,
+};
+
+export interface PeerOptions {
+  /** Of its unix socket. */
+  readonly address: string;
+  /** What errors call it. */
+  readonly title: string;
+  readonly timeoutMs: number;
+}
+
+/** Owned by who made it; `close` ends every call under way. */
+export class GrpcPeer {
+  readonly #options: PeerOptions;
+  readonly #grpc: typeof Grpc;
+  #channel: Grpc.Client | undefined;
+
+  constructor(options: PeerOptions) {
+    this.#options = options;
+    this.#grpc = loadGrpc();
+  }
+
+  /** One request, one answer. Unavailable when the peer is not there. */
+  async call<Req, Res>(
+    namespace: string,
+    service: ServiceType,
+    method: MethodType<Req, Res>,
+    request: PartialMessage<Req>,
+  ): Promise<Res> {
+    return new Promise((resolve, reject) => {
+      this.#client().makeUnaryRequest(
+        pathOf(service, method),
+        serializer(method.requestType),
+        deserializer(method.responseType),
+        method.requestType.create(request),
+        this.#metadata(namespace),
+        { deadline: this.#deadline() },
+        (err, answer) => {
+          if (err !== null) reject(this.#failure(err));
+          else if (answer === undefined) reject(unavailable(`${this.#options.title}: no answer`));
+          else resolve(answer);
+        },
+      );
+    });
+  }
+
+  /** One request, any number of answers. */
+  async *stream<Req, Res>(
+    namespace: string,
+    service: ServiceType,
+    method: MethodType<Req, Res>,
+    request: PartialMessage<Req>,
+  ): AsyncGenerator<Res> {
+    const answers = this.#client().makeServerStreamRequest(
+      pathOf(service, method),
+      serializer(method.requestType),
+      deserializer(method.responseType),
+      method.requestType.create(request),
+      this.#metadata(namespace),
+      { deadline: this.#deadline() },
+    );
+    try {
+      for await (const answer of answers) yield answer as Res;
+    } catch (err) {
+      throw this.#failure(err);
+    } finally {
+      answers.cancel();
+    }
+  }
+
+  close(): void {
+    this.#channel?.close();
+    this.#channel = undefined;
+  }
+
+  #client(): Grpc.Client {
+    const { Client, credentials } = this.#grpc;
+    this.#channel ??= new Client(`unix:${this.#options.address}`, credentials.createInsecure(), channelOptions);
+    return this.#channel;
+  }
+
+  #metadata(namespace: string): Grpc.Metadata {
+    const metadata = new this.#grpc.Metadata();
+    metadata.set(namespaceHeader, namespace);
+    return metadata;
+  }
+
+  #deadline(): number {
+    return Date.now() + this.#options.timeoutMs;
+  }
+
+  #failure(err: unknown): unknown {
+    if (!(err instanceof Error) || !('code' in err) || typeof err.code !== 'number') return err;
+    const details = 'details' in err && typeof err.details === 'string' ? err.details : err.message;
+    const [, reason] =
+      /^No connection established\. Last error: (?:Error: )?(.*?)\.? Resolution note:/s.exec(details) ?? [];
+    if (reason !== undefined) return unavailable(`${this.#options.title}: ${reason}`, {}, err);
+    return fromStatus({ code: err.code, message: details });
+  }
+}
+
+function loadGrpc(): typeof Grpc {
+  return createRequire(import.meta.url)('@grpc/grpc-js') as typeof Grpc;
+}
+
+function pathOf({ typeName }: ServiceType, { name }: { readonly name: string }): string {
+  return `/${typeName}/${name}`;
+}
+
+function serializer<T>(type: MessageType<T>): (message: T) => Buffer {
+  return (message) => {
+    const bytes = type.encode(message);
+    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  };
+}
+
+function deserializer<T>(type: MessageType<T>): (bytes: Buffer) => T {
+  return (bytes) => type.decode(bytes);
+}

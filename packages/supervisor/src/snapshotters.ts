@@ -1,0 +1,56 @@
+/** The snapshotters that this host can have and the configuration asks for, and what is to be said of each. */
+import { mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import { failedPrecondition } from '@gantry/errors';
+import {
+  ErofsSnapshotter,
+  erofsMissing,
+  NativeSnapshotter,
+  OverlayfsSnapshotter,
+  overlayfsUnusable,
+} from '@gantry/snapshots';
+import type { Snapshotter } from '@gantry/snapshots';
+import type { ProxyPlugin } from './config/proxy-plugins.ts';
+import type { SnapshotterPlugin } from './plugins.ts';
+import { ProxySnapshotter } from './proxy/proxy-snapshotter.ts';
+
+export interface LoadedSnapshotters {
+  /** The first one is the default. */
+  readonly snapshotters: readonly Snapshotter[];
+  readonly known: readonly SnapshotterPlugin[];
+  /** Ends the connections to those in other processes. */
+  close(): void;
+}
+
+/** overlayfs where the kernel and the file system can, erofs where it and its tool are, native always; then those of others. */
+export async function loadSnapshotters(root: string, proxies: readonly ProxyPlugin[]): Promise<LoadedSnapshotters> {
+  const rootOf = (name: string): string => path.join(root, name);
+  for (const name of ['overlayfs', 'native', 'erofs']) await mkdir(rootOf(name), { recursive: true, mode: 0o700 });
+  const overlayReason = await overlayfsUnusable(rootOf('overlayfs'));
+  const erofsReason = overlayReason ?? erofsMissing();
+  const others = proxies.map((plugin) => ({ plugin, snapshotter: new ProxySnapshotter(plugin) }));
+  const skipped = (name: string, reason: string | undefined): { error?: unknown } =>
+    reason === undefined ? {} : { error: failedPrecondition(`${name}: ${reason}: skip plugin`) };
+  return {
+    snapshotters: [
+      ...(overlayReason === undefined ? [new OverlayfsSnapshotter({ root: rootOf('overlayfs') })] : []),
+      new NativeSnapshotter({ root: rootOf('native') }),
+      ...(erofsReason === undefined ? [new ErofsSnapshotter({ root: rootOf('erofs') })] : []),
+      ...others.map(({ snapshotter }) => snapshotter),
+    ],
+    known: [
+      { name: 'overlayfs', exports: { root: rootOf('overlayfs') }, ...skipped('overlayfs', overlayReason) },
+      { name: 'native', exports: { root: rootOf('native') } },
+      { name: 'erofs', exports: { root: rootOf('erofs') }, ...skipped('erofs', erofsReason) },
+      ...others.map(({ plugin: { name, address, exports, capabilities, platform } }) => ({
+        name,
+        exports: { address, ...exports },
+        capabilities,
+        platform,
+      })),
+    ],
+    close: () => {
+      for (const { snapshotter } of others) snapshotter.close();
+    },
+  };
+}
