@@ -51,7 +51,7 @@ t.test(
     t.notMatch(stderr, 'had to be cleared away');
     const written = JSON.parse(readFileSync(json, 'utf8')) as Written;
     const scenarios = new Set(written.series.map(({ scenario }) => scenario));
-    t.same([...scenarios], ['lifecycle', 'exec', 'density', 'restart', 'rpc', 'stdout', 'images']);
+    t.same([...scenarios], ['lifecycle', 'exec', 'density', 'restart', 'runtime', 'rpc', 'stdout', 'images']);
     for (const { key, sides } of written.series) {
       for (const [name, side] of [
         ['gantry', sides.gantry],
