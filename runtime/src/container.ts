@@ -10,6 +10,7 @@
  */
 import type { Cgroup, CgroupStats, OomWatch } from '@gantry/cgroups';
 import type { LinuxResources, Process, Spec } from '@gantry/oci';
+import type { CheckpointRequest } from './criu/options.ts';
 
 /** A mount of a snapshot, as a snapshotter words it. */
 export interface RootfsMount {
@@ -107,6 +108,11 @@ export interface Container {
   /** Changes limits; absent fields stay, device rules are not touched. */
   update(resources: LinuxResources): void;
   stats(): CgroupStats;
+  /**
+   * Saves the container by criu; its processes are killed then unless they are to run on, and the caller reaps init.
+   * After a failure, which names criu's reasons, the container is as it was.
+   */
+  checkpoint(request: CheckpointRequest): void;
   /** Notice of kills for lack of memory beyond the first `seen`; by default those from now on. */
   watchOom(seen?: number): OomWatch;
   /** After init was reaped: ends what is left in the control group and removes it. Can be repeated. */

@@ -170,9 +170,10 @@ function createSteps(
 }
 
 /** What a container may have beside its processes and its group, as the state remembers it; undone by `cleanUp`. */
-type Belongings = Pick<RuntimeState, 'poststop' | 'hostRoot' | 'resctrl'>;
+export type Belongings = Pick<RuntimeState, 'poststop' | 'hostRoot' | 'resctrl'>;
 
-function makeBelongings(
+/** Makes them. */
+export function makeBelongings(
   sys: Syscalls,
   request: CreateRequest,
   rootfs: InitPlan['rootfs'],
@@ -196,7 +197,8 @@ function makeBelongings(
   };
 }
 
-function runRuntimeHooks(sys: Syscalls, subject: HookSubject): void {
+/** The hooks that are called in the runtime's namespaces before the container runs. */
+export function runRuntimeHooks(sys: Syscalls, subject: HookSubject): void {
   runHooks(sys, 'prestart', subject, subject.bundle);
   runHooks(sys, 'createRuntime', subject, subject.bundle);
 }
@@ -206,7 +208,7 @@ function runRuntimeHooks(sys: Syscalls, subject: HookSubject): void {
  * directory, because the controllers' are joined later, unless it is to be `complete`. Returns a descriptor of the
  * birthplace.
  */
-function beginCgroup(
+export function beginCgroup(
   cgroup: Cgroup,
   spec: Spec,
   cleanUp: CleanUp,

@@ -2,8 +2,10 @@
 import type { Cgroup, CgroupStats, OomWatch } from '@gantry/cgroups';
 import type { Syscalls } from '@gantry/libc';
 import type { LinuxResources, Spec } from '@gantry/oci';
+import { checkpointContainer } from './checkpoint.ts';
 import type { ContainerParts } from './container-parts.ts';
 import type { Container, ExecRequest, ExecutedProcess } from './container.ts';
+import type { CheckpointRequest } from './criu/options.ts';
 import { destroyContainer } from './delete.ts';
 import { execInContainer } from './exec.ts';
 import { killContainer } from './kill.ts';
@@ -68,6 +70,9 @@ export class LinuxContainer implements Container {
   }
   stats(): CgroupStats {
     return this.cgroup.stats();
+  }
+  checkpoint(request: CheckpointRequest): void {
+    checkpointContainer(this.#sys, this.#parts, request);
   }
   watchOom(seen?: number): OomWatch {
     return this.cgroup.watchOom(seen);

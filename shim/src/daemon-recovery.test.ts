@@ -42,7 +42,7 @@ t.test('what a supervisor gets wrong is answered with a sentence', { ...options 
   await t.rejects(shim.create(), { code: 'already exists' });
   await t.rejects(shim.begin(), { message: 'cannot start a running process' });
   await t.rejects(shim.delete(), { message: 'cannot delete a running process' });
-  await t.rejects(shim.checkpoint(), { code: 'not implemented' });
+  await t.rejects(shim.checkpoint(), { code: 'invalid argument', message: /checkpoint path "": not an absolute path/ });
   await t.rejects(shim.exec('', ['/bin/true']), { code: 'invalid argument', message: /exec id cannot be empty/ });
   await t.rejects(shim.exec('../x', ['/bin/true']), { code: 'invalid argument' });
   await t.rejects(shim.begin('nobody'), { code: 'not found', message: 'process does not exist nobody' });

@@ -2,6 +2,8 @@
 
 /** Setting up a container: clone, mounts, hooks. */
 export const createTimeoutMs = 60_000;
+/** criu saving or restoring a container: as long as its memory and the disk need. */
+export const criuTimeoutMs = 3_600_000;
 /** Bringing an exec to its execve. */
 export const execTimeoutMs = 30_000;
 /** How long Delete waits for terminal output that is still on its way. */

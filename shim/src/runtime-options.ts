@@ -15,6 +15,8 @@ export interface RuntimeOptions {
   readonly noNewKeyring: boolean;
   /** The cgroup the shim itself moves to; empty: it stays. */
   readonly shimCgroup: string;
+  /** Where criu keeps its log when it restores; empty: in the bundle. */
+  readonly criuWorkPath: string;
   readonly stdioOwner?: StdioOwner;
   /** Whose containers these are, when not our own runtime's. */
   readonly external?: OciRuntime;
@@ -28,7 +30,8 @@ const defaultRoot = '/run/containerd/runc';
 
 /** `options` may be absent or empty. Throws invalid argument or not implemented, naming the field. */
 export function parseRuntimeOptions(options: wellKnown.Any | undefined, namespace: string): RuntimeOptions {
-  if (options === undefined || options.typeUrl === '') return { noPivot: false, noNewKeyring: false, shimCgroup: '' };
+  if (options === undefined || options.typeUrl === '')
+    return { noPivot: false, noNewKeyring: false, shimCgroup: '', criuWorkPath: '' };
   const typeName = options.typeUrl.slice(options.typeUrl.lastIndexOf('/') + 1);
   if (typeName !== runcOptions.Options.typeName) throw invalidArgument(`runtime options of type ${options.typeUrl}`);
   const given = unpackAny(runcOptions.Options, options);
@@ -39,6 +42,7 @@ export function parseRuntimeOptions(options: wellKnown.Any | undefined, namespac
     noPivot: given.noPivotRoot,
     noNewKeyring: given.noNewKeyring,
     shimCgroup: given.shimCgroup,
+    criuWorkPath: given.criuWorkPath,
     ...(owned ? { stdioOwner: { uid: given.ioUid, gid: given.ioGid } } : {}),
     ...(external === undefined ? {} : { external }),
   };

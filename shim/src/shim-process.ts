@@ -10,7 +10,7 @@ import { detectCgroups, openCgroup } from '@gantry/cgroups';
 import { failedPrecondition, messageOf } from '@gantry/errors';
 import { PR_SET_CHILD_SUBREAPER, signals } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
-import type { Container, CreateRequest } from '@gantry/runtime';
+import type { Container, CreateRequest, RestoreRequest } from '@gantry/runtime';
 import { TtrpcServer } from '@gantry/ttrpc';
 import { EventQueue } from './events/event-queue.ts';
 import type { EventConnection } from './events/event-queue.ts';
@@ -25,6 +25,7 @@ export interface ShimParts {
   readonly version: string;
   readonly sys: Syscalls;
   readonly createContainer: (sys: Syscalls, request: CreateRequest) => Container;
+  readonly restoreContainer: (sys: Syscalls, request: RestoreRequest) => Container;
   readonly log: ShimLog;
   /** Told how many clients are connected, whenever that changes. */
   readonly onConnections?: (count: number) => void;

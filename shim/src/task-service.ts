@@ -2,14 +2,15 @@
  * `containerd.task.v3.Task` and `v2.Task`: translates and routes; the task decides.
  *
  * Both versions have the same shapes and get the same handlers. A shim serves one container: the one it was started
- * for. What is not there yet (Checkpoint) answers UNIMPLEMENTED.
+ * for.
  */
 import { cgroupsV1, cgroupsV2, packAny, runcOptions, taskV3, timestampFromNs } from '@gantry/api/shim';
 import type { wellKnown } from '@gantry/api/shim';
 import { alreadyExists, invalidArgument, notFound, notImplemented } from '@gantry/errors';
 import { parseLinuxResources } from '@gantry/oci';
+import { parseCheckpointOptions } from './checkpoint-options.ts';
 import type { EventQueue } from './events/event-queue.ts';
-import { createExternal } from './external/external-container.ts';
+import { createExternal, restoreExternal } from './external/external-container.ts';
 import { parseRuntimeOptions } from './runtime-options.ts';
 import type { RuntimeOptions } from './runtime-options.ts';
 import type { Exit } from './process/reaper.ts';
@@ -47,7 +48,10 @@ export class TaskService {
   async create(request: taskV3.CreateTaskRequest): Promise<taskV3.CreateTaskResponse> {
     if (request.id !== this.#parts.id) throw invalidArgument(`container "${request.id}": this shim is for another`);
     if (this.isOccupied) throw alreadyExists(`container "${request.id}"`);
-    if (request.checkpoint !== '') throw notImplemented('create from a checkpoint');
+    if (request.parentCheckpoint !== '') throw notImplemented('create from a checkpoint with a parent');
+    for (const path of [request.bundle, request.checkpoint]) {
+      if (path !== '' && !path.startsWith('/')) throw invalidArgument(`"${path}": not an absolute path`);
+    }
     if (!request.bundle.startsWith('/')) throw invalidArgument(`bundle "${request.bundle}": not an absolute path`);
     const options = parseRuntimeOptions(request.options, this.#parts.namespace);
     this.#creating = true;
@@ -64,7 +68,11 @@ export class TaskService {
   /** Somebody else's runtime takes the place of ours. */
   #partsFor({ external }: RuntimeOptions): TaskParts {
     if (external === undefined) return this.#parts;
-    return { ...this.#parts, createContainer: (sys, request) => createExternal(sys, external, request) };
+    return {
+      ...this.#parts,
+      createContainer: (sys, request) => createExternal(sys, external, request),
+      restoreContainer: (sys, request) => restoreExternal(sys, external, request),
+    };
   }
 
   async start(request: taskV3.StartRequest): Promise<taskV3.StartResponse> {
@@ -117,9 +125,11 @@ export class TaskService {
     return empty;
   }
 
-  checkpoint(request: taskV3.CheckpointTaskRequest): wellKnown.Empty {
-    this.#find(request.id);
-    throw notImplemented('checkpoint');
+  async checkpoint(request: taskV3.CheckpointTaskRequest): Promise<wellKnown.Empty> {
+    const task = this.#find(request.id);
+    if (!request.path.startsWith('/')) throw invalidArgument(`checkpoint path "${request.path}": not an absolute path`);
+    await task.checkpoint(request.path, parseCheckpointOptions(request.options));
+    return empty;
   }
 
   kill(request: taskV3.KillRequest): wellKnown.Empty {
@@ -211,6 +221,8 @@ function toCreateTask(request: taskV3.CreateTaskRequest, options: RuntimeOptions
     stdio: { terminal, stdin, stdout, stderr },
     noPivot: options.noPivot,
     noNewKeyring: options.noNewKeyring,
+    ...(request.checkpoint === '' ? {} : { checkpoint: request.checkpoint }),
+    ...(options.criuWorkPath === '' ? {} : { criuWorkPath: options.criuWorkPath }),
     ...(options.stdioOwner === undefined ? {} : { stdioOwner: options.stdioOwner }),
   };
 }

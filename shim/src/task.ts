@@ -1,7 +1,7 @@
 /**
  * A container in its shim: init, the execs, and the order in which the world hears of them.
  *
- *   create ─► created ──start──► running ◄──resume── paused
+ *   create ─► created ──start──► running ◄──resume── paused            (of a checkpoint: start restores it)
  *                │                  │ └────pause─────►
  *                └── exits, killed ─┴──► stopped ──delete──► gone
  *
@@ -13,7 +13,7 @@
  * - no process is signalled by a pid that may have been given to another: a child's pid stays its own until it is
  *   reaped here, and what was reaped is not signalled.
  */
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { types } from '@gantry/api/shim';
 import {
@@ -30,16 +30,25 @@ import type { LinuxResources, Spec } from '@gantry/oci';
 import { parseProcess, parseSpec } from '@gantry/oci';
 import { signals } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
-import type { Container, CreateRequest } from '@gantry/runtime';
+import type { Container, CreateRequest, RestoreRequest, Stdio } from '@gantry/runtime';
+import type { CheckpointOptions } from './checkpoint-options.ts';
 import type { TaskEvents } from './events/task-events.ts';
 import type { ShimLog } from './log.ts';
-import { createTimeoutMs, drainTimeoutMs, execExitsTimeoutMs, execTimeoutMs, killTimeoutMs } from './limits.ts';
+import {
+  createTimeoutMs,
+  criuTimeoutMs,
+  drainTimeoutMs,
+  execExitsTimeoutMs,
+  execTimeoutMs,
+  killTimeoutMs,
+} from './limits.ts';
 import { OomWatch } from './oom-watch.ts';
 import type { OomSource } from './oom-watch.ts';
+import { ContainerToRestore } from './process/container-to-restore.ts';
 import { ExecProcess } from './process/exec-process.ts';
 import { writeExitRecord } from './process/exit-record.ts';
 import { InitProcess } from './process/init-process.ts';
-import type { Exit, Reaper } from './process/reaper.ts';
+import type { Exit, Expectation, Reaper } from './process/reaper.ts';
 import type { StdioOwner } from './stdio/ends.ts';
 import { openStdio } from './stdio/open-stdio.ts';
 import type { OpenStdioParts, StdioStrings } from './stdio/open-stdio.ts';
@@ -51,6 +60,7 @@ export interface TaskParts {
   readonly namespace: string;
   readonly sys: Syscalls;
   readonly createContainer: (sys: Syscalls, request: CreateRequest) => Container;
+  readonly restoreContainer: (sys: Syscalls, request: RestoreRequest) => Container;
   readonly reaper: Reaper;
   readonly events: TaskEvents;
   readonly log: ShimLog;
@@ -65,6 +75,10 @@ export interface CreateTask {
   readonly noPivot: boolean;
   readonly noNewKeyring: boolean;
   readonly stdioOwner?: StdioOwner;
+  /** Directory with the images of a checkpoint that the container is made of. */
+  readonly checkpoint?: string;
+  /** Where criu keeps its log when it restores; absent: in the bundle. */
+  readonly criuWorkPath?: string;
 }
 
 export class Task {
@@ -90,27 +104,14 @@ export class Task {
   static async create(parts: TaskParts, request: CreateTask): Promise<Task> {
     const spec = readSpec(request.bundle);
     checkTerminal(spec, request.stdio.terminal);
-    const { sys, reaper } = parts;
+    const { reaper } = parts;
     const stdio = await openStdio(stdioParts(parts, request), request.stdio);
     const expectation = reaper.expect();
     let task: Task | undefined;
     try {
-      const container = inRuntime('create', () =>
-        parts.createContainer(sys, {
-          id: request.id,
-          bundle: request.bundle,
-          spec,
-          rootfs: request.rootfs,
-          stdio: stdio.childDescriptors,
-          noPivot: request.noPivot,
-          noNewKeyring: request.noNewKeyring,
-          timeoutMs: createTimeoutMs,
-        }),
-      );
+      const container = makeContainer(parts, request, spec, stdio.childDescriptors);
       task = new Task(parts, request, new InitProcess(container, request.stdio, stdio));
-      const created = task;
-      expectation.claim(container.pid, (exit) => void created.#initReaped(exit));
-      stdio.processBorn(container.console);
+      if (!(container instanceof ContainerToRestore)) task.#initBorn(expectation);
     } catch (err) {
       if (task !== undefined) await task.#abandon();
       stdio.close();
@@ -120,6 +121,12 @@ export class Task {
     }
     parts.events.created({ bundle: task.bundle, rootfs: request.rootfs, ...request.stdio, pid: task.init.pid });
     return task;
+  }
+
+  #initBorn(expectation: Expectation): void {
+    const { container, stdio } = this.init;
+    expectation.claim(container.pid, (exit) => void this.#initReaped(exit));
+    stdio.processBorn(container.console);
   }
 
   /** The exec of that id; not found when there is none. */
@@ -137,7 +144,13 @@ export class Task {
   /** Releases init. Returns its pid. */
   async start(): Promise<number> {
     return await this.init.queue.run(() => {
-      this.init.start();
+      const expectation = this.#parts.reaper.expect();
+      try {
+        this.init.start();
+        if (this.init.container instanceof ContainerToRestore) this.#initBorn(expectation);
+      } finally {
+        expectation.end();
+      }
       this.#oom = new OomWatch(this.#kills(), () => this.#parts.events.oom(), this.#parts.log);
       this.#parts.events.started(this.init.pid);
       return this.init.pid;
@@ -224,6 +237,23 @@ export class Task {
   update(resources: LinuxResources): void {
     this.init.check('update');
     this.init.container.update(resources);
+  }
+
+  /**
+   * Saves the container to `directory`. With `exit` init is killed by it, and its exit is announced as any other. After a
+   * failure criu's log is in the bundle.
+   */
+  async checkpoint(directory: string, options: CheckpointOptions): Promise<void> {
+    await this.init.queue.run(() => {
+      const { init } = this;
+      init.check('checkpoint');
+      const workPath = options.workPath ?? join(this.bundle, 'criu-work');
+      inRuntime('checkpoint', () =>
+        init.container.checkpoint({ ...options, imagePath: directory, workPath, timeoutMs: criuTimeoutMs }),
+      );
+      if (options.workPath === undefined) rmSync(workPath, { recursive: true, force: true });
+      this.#parts.events.checkpointed();
+    });
   }
 
   /** Every pid in the container, with the exec's id where it is one. */
@@ -347,6 +377,21 @@ export class Task {
   }
 }
 
+/** Init waits to be started; of a checkpoint there is nothing yet, and start makes it. */
+function makeContainer(parts: TaskParts, request: CreateTask, spec: Spec, stdio: Stdio): Container {
+  const { sys } = parts;
+  const { bundle, checkpoint, criuWorkPath, id, noNewKeyring, noPivot, rootfs } = request;
+  const common = { id, bundle, spec, rootfs, stdio, noPivot, noNewKeyring };
+  if (checkpoint === undefined) {
+    return inRuntime('create', () => parts.createContainer(sys, { ...common, timeoutMs: createTimeoutMs }));
+  }
+  const workPath = criuWorkPath ?? join(bundle, 'criu-work');
+  const settings = { imagePath: checkpoint, workPath, timeoutMs: criuTimeoutMs };
+  return new ContainerToRestore(id, spec, () =>
+    inRuntime('restore', () => parts.restoreContainer(sys, { ...common, checkpoint: settings })),
+  );
+}
+
 function stdioParts(parts: TaskParts, request: CreateTask): OpenStdioParts {
   const { sys, log, reaper, namespace } = parts;
   const owner = request.stdioOwner === undefined ? {} : { owner: request.stdioOwner };
@@ -396,7 +441,7 @@ function throwTogether(errors: readonly unknown[], doing: string): void {
 }
 
 /** Calls the runtime; its errors get the words by which clients tell them from the shim's own. */
-function inRuntime<T>(action: 'create' | 'exec', call: () => T): T {
+function inRuntime<T>(action: 'create' | 'exec' | 'checkpoint' | 'restore', call: () => T): T {
   try {
     return call();
   } catch (err) {

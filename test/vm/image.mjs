@@ -1,7 +1,7 @@
 // What the machine finds in its memory: busybox, this machine's node, the build, and the packages that it and its tests load.
 import { spawnSync } from 'node:child_process';
 import { existsSync, lstatSync, readFileSync, readdirSync, readlinkSync, realpathSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { CpioWriter } from './cpio.mjs';
 
 /** Where the checkout is in the guest. */
@@ -15,6 +15,28 @@ const unneeded = /(\.d\.[cm]?ts|\.map|\.md|\.[cm]?ts)$/;
 
 /** Programs of other projects that tests compare with or drive, where this machine has them. */
 const peerPrograms = ['/usr/sbin/runc', '/usr/bin/ctr'];
+
+/** Checkpoints: criu, and what it calls for a container's network and its tmpfs, in a place before busybox's. */
+const criuPrograms = ['/usr/sbin/criu', '/usr/sbin/ip', '/usr/sbin/xtables-nft-multi', '/usr/bin/tar', '/usr/bin/gzip'];
+/** As what else the packet filter's program is called. */
+const packetFilterNames = ['iptables-save', 'iptables-restore', 'ip6tables-save', 'ip6tables-restore'];
+/** What it loads to read criu's rules. */
+const packetFilterExtensions = ['libxt_mark.so', 'libxt_standard.so'].map(
+  (name) => `/usr/lib/x86_64-linux-gnu/xtables/${name}`,
+);
+
+/** Kernel modules that criu asks for; a test that needs them loads them, in this order. */
+const criuModules = [
+  'veth',
+  'tun',
+  'unix_diag',
+  'tcp_diag',
+  'udp_diag',
+  'af_packet_diag',
+  'netlink_diag',
+  'xt_mark',
+  'nft_compat',
+];
 
 /** Libraries that are opened by name while the product runs. */
 const openedByName = ['libseccomp.so.2'];
@@ -52,8 +74,11 @@ export function writeImage(path, { checkout, here, kernel, files }) {
   }
   const present = peerPrograms.filter((program) => existsSync(program));
   for (const program of present) archive.copy(program, program, 0o755);
-  addLibraries(archive, [process.execPath, ...present, ...nativeFiles]);
+  const forCriu = criuPrograms.every((program) => existsSync(program)) ? criuPrograms : [];
+  for (const program of forCriu) archive.copy(join('usr/sbin', basename(program)), program, 0o755);
+  addLibraries(archive, [process.execPath, ...present, ...forCriu, ...nativeFiles]);
   addModule(archive, kernel.modules, 'overlay');
+  if (forCriu.length > 0) addCriuNeeds(archive, kernel.modules);
   archive.copy('init', join(here, 'init'), 0o755);
   archive.copy('vm/guest.mjs', join(here, 'guest.mjs'));
   archive.file(
@@ -158,6 +183,28 @@ function addLibraries(archive, programs) {
 function addModule(archive, modules, name) {
   const files = readdirSync(modules, { recursive: true }).filter((file) => file.endsWith(`/${name}.ko`));
   for (const file of files) archive.copy(`modules/${name}.ko`, join(modules, file));
+}
+
+/** The other names of the packet filter's program, and the modules with those that they need, in the order of loading. */
+function addCriuNeeds(archive, modules) {
+  for (const name of packetFilterNames) archive.link(`usr/sbin/${name}`, 'xtables-nft-multi');
+  for (const path of packetFilterExtensions) if (existsSync(path)) archive.copy(path, path);
+  const files = new Map(
+    readdirSync(modules, { recursive: true })
+      .filter((file) => file.endsWith('.ko'))
+      .map((file) => [basename(file, '.ko').replaceAll('-', '_'), join(modules, file)]),
+  );
+  const order = [];
+  const add = (name) => {
+    const file = files.get(name);
+    if (file === undefined || order.includes(name)) return;
+    const [, needed = ''] = /\0depends=([^\0]*)\0/.exec(readFileSync(file, 'latin1')) ?? [];
+    for (const other of needed.split(',')) add(other.replaceAll('-', '_'));
+    order.push(name);
+    archive.copy(`modules/criu/${name}.ko`, file);
+  };
+  for (const name of criuModules) add(name);
+  archive.file('modules/criu/order', `${order.join('\n')}\n`);
 }
 
 function readJson(path) {

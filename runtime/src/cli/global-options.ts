@@ -10,7 +10,7 @@ export const globalFlags: readonly Flag[] = [
   { name: 'log', kind: 'text', help: 'file for the log (default: standard error)' },
   { name: 'log-format', kind: 'text', help: 'text (default) or json' },
   { name: 'root', kind: 'text', help: `directory of the containers' state (default: ${defaultRoot})` },
-  { name: 'criu', kind: 'text', help: 'accepted and ignored' },
+  { name: 'criu', kind: 'text', help: 'the program that makes and restores checkpoints (default: criu on PATH)' },
   { name: 'systemd-cgroup', kind: 'switch', help: 'control groups by systemd; cgroupsPath is slice:prefix:name' },
   { name: 'rootless', kind: 'text', help: 'go on without control groups: true, false or auto (default)' },
   { name: 'help', aliases: ['h'], kind: 'switch', help: 'show this text' },
@@ -21,6 +21,8 @@ export interface GlobalOptions {
   /** Absolute or relative to the working directory. */
   readonly root: string;
   readonly systemdCgroup: boolean;
+  /** As given; empty when it was not. */
+  readonly criu: string;
   /** Control groups that cannot be had are done without. */
   readonly rootless: boolean | 'auto';
   readonly debug: boolean;
@@ -35,6 +37,7 @@ export function globalOptions(given: Given): GlobalOptions {
   return {
     root: given.text('root') === '' ? rootFor() : given.text('root'),
     systemdCgroup: given.on('systemd-cgroup'),
+    criu: given.text('criu'),
     rootless,
     debug: given.on('debug'),
     logFile: given.text('log'),

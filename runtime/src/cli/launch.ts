@@ -1,12 +1,14 @@
-/** Making a container for `create` and `run`. */
+/** Making a container for `create`, `run` and `restore`. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { linux, SOCK_SEQPACKET } from '@gantry/libc';
 import type { Spec } from '@gantry/oci';
 import { CleanUp } from '../clean-up.ts';
-import type { Container } from '../container.ts';
+import type { Container, Stdio } from '../container.ts';
 import { createContainer } from '../create.ts';
+import type { RestoreSettings } from '../criu/options.ts';
 import { deleteLeftovers } from '../delete.ts';
+import { restoreContainer } from '../restore.ts';
 import { isUnprivileged } from '../rootless.ts';
 import type { Given } from './arguments.ts';
 import { enterBundle, rootfsOf } from './bundle.ts';
@@ -34,17 +36,76 @@ export interface Launched {
  * Creates the container of the bundle; init waits on the start socket. `pidFile` is relative to where the command was
  * called, not to the bundle. After a failure nothing is left.
  */
-export function launch({ root, options }: Context, unsafeId: string, given: Given, detached: boolean): Launched {
+export function launch(context: Context, unsafeId: string, given: Given, detached: boolean): Launched {
+  const { options } = context;
+  const preserved = preservedDescriptors(given.number('preserve-fds'));
+  return enterAndMake(context, unsafeId, given, detached, ({ bundle, directory, spec: plain }) => {
+    const spec = withEnvironment(plain, preserved.env);
+    const startListener = withStartSocket(directory, (path) => linux.listenUnix(path, SOCK_SEQPACKET));
+    const container = createContainer(linux, {
+      id: unsafeId,
+      bundle,
+      stateDir: directory,
+      spec,
+      rootfs: [],
+      stdio,
+      noPivot: given.on('no-pivot'),
+      rootless: options.rootless === 'auto' ? needsNoGroup() : options.rootless,
+      noNewKeyring: given.on('no-new-keyring'),
+      preservedFds: preserved.count,
+      startListener,
+      timeoutMs: CREATE_TIMEOUT_MS,
+    });
+    linux.close(startListener);
+    return container;
+  });
+}
+
+/** Restores the container of the bundle from its checkpoint; otherwise as `launch`. */
+export function launchRestored(
+  context: Context,
+  unsafeId: string,
+  given: Given,
+  detached: boolean,
+  checkpoint: RestoreSettings,
+): Launched {
+  return enterAndMake(context, unsafeId, given, detached, ({ bundle, directory, spec }) =>
+    restoreContainer(linux, {
+      id: unsafeId,
+      bundle,
+      stateDir: directory,
+      spec,
+      rootfs: [],
+      stdio,
+      checkpoint,
+    }),
+  );
+}
+
+const stdio: Stdio = { stdin: 0, stdout: 1, stderr: 2 };
+
+interface Made {
+  /** Absolute path; the working directory. */
+  readonly bundle: string;
+  readonly directory: string;
+  readonly spec: Spec;
+}
+
+function enterAndMake(
+  { root }: Context,
+  unsafeId: string,
+  given: Given,
+  detached: boolean,
+  make: (from: Made) => Container,
+): Launched {
   const pidFile = absolute(given.text('pid-file'));
   const consoleSocket = absolute(given.text('console-socket'));
   const pidfdSocket = absolute(given.text('pidfd-socket'));
   const bundle = enterBundle(given.text('bundle'));
-  const preserved = preservedDescriptors(given.number('preserve-fds'));
-  let spec = withEnvironment(bundle.spec, preserved.env);
-  const terminal = spec.process?.terminal ?? false;
+  const terminal = bundle.spec.process?.terminal ?? false;
   checkConsole({ terminal, detached, consoleSocket });
   const host = terminal && !detached ? hostTerminal() : undefined;
-  if (host !== undefined && spec.process !== undefined) spec = { ...spec, process: sizedLike(host, spec.process) };
+  const spec = host === undefined ? bundle.spec : sizedFor(host, bundle.spec);
   const rootfs = rootfsOf(bundle);
   const cleanUp = new CleanUp();
   try {
@@ -53,28 +114,14 @@ export function launch({ root, options }: Context, unsafeId: string, given: Give
     using _ = new ContainerLock(directory);
     const socket = consoleSocket === '' ? undefined : connectSocket('console', consoleSocket);
     const pidfdReceiver = pidfdSocket === '' ? undefined : connectSocket('pidfd', pidfdSocket);
-    const startListener = withStartSocket(directory, (path) => linux.listenUnix(path, SOCK_SEQPACKET));
-    const noNewKeyring = given.on('no-new-keyring');
-    const container = createContainer(linux, {
-      id: unsafeId,
-      bundle: bundle.path,
-      stateDir: directory,
-      spec,
-      rootfs: [],
-      stdio: { stdin: 0, stdout: 1, stderr: 2 },
-      noPivot: given.on('no-pivot'),
-      rootless: options.rootless === 'auto' ? needsNoGroup() : options.rootless,
-      noNewKeyring,
-      preservedFds: preserved.count,
-      startListener,
-      timeoutMs: CREATE_TIMEOUT_MS,
-    });
+    const container = make({ bundle: bundle.path, directory, spec });
     cleanUp.add(() => deleteLeftovers(linux, directory));
-    linux.close(startListener);
     const master = container.console;
     if (socket !== undefined && master !== undefined) sendConsole(socket, master);
     if (pidfdReceiver !== undefined) sendPidfd(pidfdReceiver, 'standard', container.pid);
-    writeRecord(directory, { id: unsafeId, bundle: bundle.path, rootfs, created: timestamp(), noNewKeyring }, spec);
+    const noNewKeyring = given.on('no-new-keyring');
+    const record = { id: unsafeId, bundle: bundle.path, rootfs, created: timestamp(), noNewKeyring };
+    writeRecord(directory, record, container.spec);
     writePidFile(pidFile, container.pid);
     return {
       container,
@@ -94,6 +141,10 @@ function needsNoGroup(): boolean {
 
 function absolute(path: string): string {
   return path === '' || path.startsWith('/') ? path : join(process.cwd(), path);
+}
+
+function sizedFor(host: number, spec: Spec): Spec {
+  return spec.process === undefined ? spec : { ...spec, process: sizedLike(host, spec.process) };
 }
 
 function withEnvironment(spec: Spec, env: readonly string[]): Spec {

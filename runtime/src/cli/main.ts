@@ -3,8 +3,8 @@
  *
  *   bin/gantry-runtime.cjs                           bin/sealed.cjs
  *   looks which command it is
- *   create, run, exec: puts the node binary into   ► the same process again, run from a binary that no
- *   a sealed view, execve(2)                         container can write to; carries the command out (program.ts)
+ *   create, run, exec, checkpoint, restore: puts    ► the same process again, run from a binary that no
+ *   the node binary into a sealed view, execve(2)    container can write to; carries the command out (program.ts)
  *   anything else: carries it out (program.ts)
  *
  * Only a process that enters a container can fall into its hands (CVE-2019-5736), and only such a process has to be
@@ -20,8 +20,8 @@ import { keepOverExec } from './preserved.ts';
 /** For a process that is copied by clone(2): V8 keeps to one thread. */
 const forkingFlags = ['--single-threaded', '--v8-pool-size=0'];
 
-/** What these make are copies of this process that enter a container. */
-const entering: ReadonlySet<string> = new Set(['create', 'run', 'exec', 'restore']);
+/** What these make are copies of this process, most of which enter a container. */
+const entering: ReadonlySet<string> = new Set(['create', 'run', 'exec', 'checkpoint', 'restore']);
 
 /** True for a command that `runSealed` has to start. */
 export function enters(argv: readonly string[]): boolean {

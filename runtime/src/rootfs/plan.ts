@@ -52,7 +52,8 @@ function hookedRoot({ spec, bundle, rootfs }: CreateRequest, { type, recursive }
   return posix.resolve(bundle, rootfs.length === 0 ? (spec.root?.path ?? '') : 'rootfs');
 }
 
-function cgroupView(spec: Spec, { mode, unified, controllers }: CgroupHierarchy, cgroup: Cgroup): CgroupView {
+/** The container's groups as the host sees them. */
+export function cgroupView(spec: Spec, { mode, unified, controllers }: CgroupHierarchy, cgroup: Cgroup): CgroupView {
   const paths = cgroup.paths();
   const byMount = new Map<string, V1Hierarchy>();
   for (const [name, { directory: mount }] of controllers) {

@@ -1,7 +1,7 @@
 /** No action: this process becomes the shim. */
 import { invalidArgument } from '@gantry/errors';
 import { linux } from '@gantry/libc';
-import { createContainer } from '@gantry/runtime';
+import { createContainer, restoreContainer } from '@gantry/runtime';
 import type { ShimArguments } from '../arguments.ts';
 import { lineLog } from '../log.ts';
 import { lowerOomPriority } from '../oom-score.ts';
@@ -26,6 +26,7 @@ export async function daemon(given: ShimArguments, argv: readonly string[]): Pro
     version,
     sys: linux,
     createContainer,
+    restoreContainer,
     log,
     announce: announceOnStdout,
   });

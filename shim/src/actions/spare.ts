@@ -1,6 +1,6 @@
 /** `spare`: this process becomes a shim without a container, for gantryd where shims cannot be forked. */
 import { linux } from '@gantry/libc';
-import { createContainer } from '@gantry/runtime';
+import { createContainer, restoreContainer } from '@gantry/runtime';
 import { invalidArgument } from '@gantry/errors';
 import type { ShimArguments } from '../arguments.ts';
 import { lineLog } from '../log.ts';
@@ -18,6 +18,7 @@ export async function spare(given: ShimArguments): Promise<number> {
     version,
     sys: linux,
     createContainer,
+    restoreContainer,
     makeLog: lineLog,
     socketPath: given.socket,
     announce: announceOnStdout,

@@ -67,6 +67,10 @@ export class TaskEvents {
     this.#publish('/tasks/resumed', events.TaskResumed, {});
   }
 
+  checkpointed(): void {
+    this.#publish('/tasks/checkpointed', events.TaskCheckpointed, {});
+  }
+
   /** Said once while the last such event has not been taken yet: a storm of kills must not grow the shim. */
   oom(): void {
     if (this.#queue.lastTopic !== '/tasks/oom') this.#publish('/tasks/oom', events.TaskOOM, {});

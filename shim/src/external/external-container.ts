@@ -7,7 +7,7 @@
  *   rootfs mounted on BUNDLE/rootfs
  *   create --bundle --pid-file [--console-socket]   ───►  clones init, ends
  *   accepts the console                             ◄───  the pty's master
- *   start · exec --detach · kill · pause · resume · update · delete
+ *   start · exec --detach · kill · pause · resume · update · checkpoint · delete; restore in the place of create and start
  */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -17,7 +17,15 @@ import { deadlineExceeded, failedPrecondition, messageOf, notFound, unknown, wra
 import { POLLIN, processStartTime, SOCK_STREAM } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
 import type { LinuxResources, Spec } from '@gantry/oci';
-import type { Container, CreateRequest, ExecRequest, ExecutedProcess, Stdio } from '@gantry/runtime';
+import type {
+  CheckpointRequest,
+  Container,
+  CreateRequest,
+  ExecRequest,
+  ExecutedProcess,
+  RestoreRequest,
+  Stdio,
+} from '@gantry/runtime';
 import { mountRootfs } from '@gantry/runtime';
 import { deleteExternal, rootfsOf, writeNote } from './external-note.ts';
 import type { ExternalNote } from './external-note.ts';
@@ -33,11 +41,37 @@ const nowhere: Stdio = { stdin: -1, stdout: -1, stderr: -1 };
 
 /** Creates a container by the runtime. Throws what it complains of; nothing is left then. */
 export function createExternal(sys: Syscalls, runtime: OciRuntime, request: CreateRequest): Container {
+  const { noNewKeyring, timeoutMs } = request;
+  const flags = noNewKeyring === true ? ['--no-new-keyring'] : [];
+  return makeExternal(sys, runtime, request, { verb: 'create', flags, timeoutMs });
+}
+
+/** Has the runtime restore a container. Throws what it complains of; nothing is left then. */
+export function restoreExternal(sys: Syscalls, runtime: OciRuntime, request: RestoreRequest): Container {
+  const { imagePath, workPath = imagePath, timeoutMs } = request.checkpoint;
+  const flags = ['--image-path', imagePath, '--work-path', workPath, '--detach', '--no-subreaper'];
+  return makeExternal(sys, runtime, request, { verb: 'restore', flags, timeoutMs });
+}
+
+/** The command that makes the container. */
+interface MakingCommand {
+  readonly verb: 'create' | 'restore';
+  /** Beside those that every such command has. */
+  readonly flags: readonly string[];
+  readonly timeoutMs: number;
+}
+
+function makeExternal(
+  sys: Syscalls,
+  runtime: OciRuntime,
+  request: Omit<CreateRequest, 'timeoutMs'>,
+  making: MakingCommand,
+): Container {
   const { bundle, id } = request;
   const note = { ...runtime, id };
   writeNote(bundle, note);
   try {
-    return create(sys, note, request);
+    return make(sys, note, request, making);
   } catch (err) {
     try {
       deleteExternal(sys, bundle, note);
@@ -48,8 +82,13 @@ export function createExternal(sys: Syscalls, runtime: OciRuntime, request: Crea
   }
 }
 
-function create(sys: Syscalls, note: ExternalNote, request: CreateRequest): Container {
-  const { bundle, id, noNewKeyring, noPivot, rootfs, spec, stdio, timeoutMs } = request;
+function make(
+  sys: Syscalls,
+  note: ExternalNote,
+  request: Omit<CreateRequest, 'timeoutMs'>,
+  { verb, flags: own, timeoutMs }: MakingCommand,
+): Container {
+  const { bundle, id, noPivot, rootfs, spec, stdio } = request;
   const command = new OciCommand(sys, note, bundle);
   if (rootfs.length > 0) {
     mkdirSync(rootfsOf(bundle), { recursive: true, mode: 0o711 });
@@ -57,9 +96,9 @@ function create(sys: Syscalls, note: ExternalNote, request: CreateRequest): Cont
   }
   const terminal = spec.process?.terminal === true;
   const pidFile = join(bundle, 'init.pid');
-  const flags = [...(noPivot === true ? ['--no-pivot'] : []), ...(noNewKeyring === true ? ['--no-new-keyring'] : [])];
+  const flags = [...(noPivot === true ? ['--no-pivot'] : []), ...own];
   const words = (console: readonly string[]) => [
-    'create',
+    verb,
     '--bundle',
     bundle,
     '--pid-file',
@@ -171,6 +210,28 @@ class ExternalContainer implements Container {
   update(resources: LinuxResources): void {
     const input = JSON.stringify(resources);
     this.#command.call(['update', '--resources', '-', this.id], { input, timeoutMs: callTimeoutMs });
+  }
+
+  checkpoint(request: CheckpointRequest): void {
+    const { cgroupsMode, imagePath, parentPath, timeoutMs, workPath } = request;
+    const switches = {
+      '--leave-running': request.leaveRunning,
+      '--tcp-established': request.tcpEstablished,
+      '--ext-unix-sk': request.externalUnixSockets,
+      '--shell-job': request.shellJob,
+      '--file-locks': request.fileLocks,
+    };
+    const words = [
+      'checkpoint',
+      '--image-path',
+      imagePath,
+      ...(workPath === undefined ? [] : ['--work-path', workPath]),
+      ...(parentPath === undefined ? [] : ['--parent-path', parentPath]),
+      ...(cgroupsMode === undefined ? [] : ['--manage-cgroups-mode', cgroupsMode]),
+      ...((request.emptyNamespaces ?? 0) === 0 ? [] : ['--empty-ns', 'network']),
+      ...Object.entries(switches).flatMap(([name, on]) => (on === true ? [name] : [])),
+    ];
+    this.#command.call([...words, this.id], { timeoutMs });
   }
 
   stats(): CgroupStats {

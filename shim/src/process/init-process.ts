@@ -75,6 +75,8 @@ export class InitProcess {
    */
   async discard(): Promise<void> {
     this.discarded = true;
+    // One that was to be restored.
+    if (this.pid === 0) return;
     try {
       this.container.kill(SIGKILL, { all: true });
     } catch (err) {

@@ -3,7 +3,7 @@ import { closeSync } from 'node:fs';
 import { messageOf } from '@gantry/errors';
 import { detachFromOtherLoops, linux, reopenEventLoop, signals } from '@gantry/libc';
 import type { OtherLoops, Syscalls } from '@gantry/libc';
-import { createContainer } from '@gantry/runtime';
+import { createContainer, restoreContainer } from '@gantry/runtime';
 import { lineLog } from '../log.ts';
 import { runSpare } from '../run-shim.ts';
 import { version } from '../version.ts';
@@ -52,6 +52,7 @@ export function liveAsSpare(request: ForkRequest, inheritance: Inheritance): voi
     parent: inheritance.zygotePid,
     sys: linux,
     createContainer,
+    restoreContainer,
     makeLog: lineLog,
     socketPath: request.socket,
     announce,

@@ -49,6 +49,7 @@ async function liveOnce(scratch: string, events: string, withFifos: boolean): Pr
     version,
     sys: playedCalls(deaths),
     createContainer: () => playedContainer(),
+    restoreContainer: () => playedContainer(),
     makeLog: ({ debug }) => lineLog({ debug, fd: -1 }),
     socketPath,
     announce: () => listening(),
@@ -186,6 +187,7 @@ function playedContainer(): Container {
     isPaused: () => false,
     pids: () => [initPid, execPid],
     update: nothing,
+    checkpoint: nothing,
     stats: () => {
       throw new Error('the warm-up asks for no statistics');
     },

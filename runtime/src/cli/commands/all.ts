@@ -1,6 +1,6 @@
 /** Every command, in the order of the help text. */
 import type { Command } from '../command.ts';
-import { checkpoint, restore } from './checkpoint.ts';
+import { checkpoint } from './checkpoint.ts';
 import { create } from './create.ts';
 import { deleteCommand } from './delete.ts';
 import { events } from './events.ts';
@@ -10,6 +10,7 @@ import { kill } from './kill.ts';
 import { list } from './list.ts';
 import { pause, resume } from './pause.ts';
 import { ps } from './ps.ts';
+import { restore } from './restore.ts';
 import { run } from './run.ts';
 import { spec } from './spec.ts';
 import { start } from './start.ts';

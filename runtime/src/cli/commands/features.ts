@@ -56,7 +56,7 @@ function document(): object {
       netDevices: { enabled: true },
     },
     annotations: {
-      'org.opencontainers.runc.checkpoint.enabled': 'false',
+      'org.opencontainers.runc.checkpoint.enabled': 'true',
     },
     potentiallyUnsafeConfigAnnotations: ['bundle', 'org.systemd.property.', 'org.criu.config'],
   };
