@@ -28,13 +28,13 @@ export const restore: Command = {
     const detached = given.on('detach');
     const foreground = detached ? undefined : new Foreground({ subreaper: !given.on('no-subreaper') });
     const [lsmProfile, lsmMountContext] = [given.text('lsm-profile'), given.text('lsm-mount-context')];
-    const { container, directory, master } = launchRestored(context, id, given, detached, {
+    const { container, directory, terminal } = launchRestored(context, id, given, detached, {
       ...criuSettings(given, options.criu),
       ...(lsmProfile === '' ? {} : { lsmProfile }),
       ...(lsmMountContext === '' ? {} : { lsmMountContext }),
     });
     if (foreground === undefined) return 0;
-    const status = await foreground.wait(container.pid, master);
+    const status = await foreground.wait(container.pid, terminal);
     using _ = new ContainerLock(directory);
     deleteStored(root, StoredContainer.load(root, id), report);
     return status;
