@@ -13,7 +13,7 @@ import type { CgroupHierarchy } from '@gantry/cgroups';
 import { defaultCapabilities, defaultMaskedPaths, defaultMounts, defaultReadonlyPaths, parseSpec } from '@gantry/oci';
 import type { Process, Spec } from '@gantry/oci';
 import type { Container, CreateRequest } from './container.ts';
-import { createIn } from './create.ts';
+import { createContainer, createIn } from './create.ts';
 import { hostCgroups } from './host-cgroups.ts';
 
 /** After as many runs V8 has gathered what it needs to look properties up fast. */
@@ -43,6 +43,7 @@ export function rehearse(): readonly RecordingSyscalls[] {
   const parent = obligingKernel(() => process.pid, [created, executing, '', executing, '']);
   endsQuietly(() => {
     const container = createIn(parent, hierarchyOver(parent), request);
+    look(container);
     container.start();
     execIn(container);
     container.kill(0);
@@ -54,11 +55,20 @@ export function rehearse(): readonly RecordingSyscalls[] {
   const pids = [process.pid];
   const entering = obligingKernel(() => pids.shift() ?? 0, [created]);
   endsQuietly(() => execIn(createIn(entering, hierarchyOver(entering), request)));
+  endsQuietly(() => void createContainer(parent, { ...request, id: '' }));
   return [parent, init, entering];
 }
 
 function execIn(container: Container): void {
   container.exec({ process: usualProcess, stdio, timeoutMs });
+}
+
+/** What a shim asks of every container, and of one that lives a moment. */
+function look(container: Container): void {
+  for (const part of ['pid', 'console', 'hasPrivatePidNamespace', 'spec', 'cgroup'] as const) void container[part];
+  const notice = container.watchOom(0);
+  notice.read();
+  notice.close();
 }
 
 function endsQuietly(run: () => void): void {
@@ -99,7 +109,12 @@ function usualSpec(): Spec {
     annotations: { 'io.example.key': 'value' },
     linux: {
       cgroupsPath: '/gantry-warm-up/of-nobody',
-      resources: { devices: [{ allow: false, access: 'rwm' }] },
+      resources: {
+        devices: [{ allow: false, access: 'rwm' }],
+        cpu: { shares: 1024, quota: 50_000, period: 100_000 },
+        memory: { limit: 2 ** 26, swap: 2 ** 27 },
+        pids: { limit: 100 },
+      },
       namespaces: [{ type: 'pid' }, { type: 'ipc' }, { type: 'uts' }, { type: 'mount' }, { type: 'network' }],
       maskedPaths: defaultMaskedPaths,
       readonlyPaths: defaultReadonlyPaths,

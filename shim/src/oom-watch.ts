@@ -13,7 +13,7 @@ export interface OomSource {
 }
 
 /** A container that ends sooner is only asked at its end: the kernel keeps count, and a watch costs more than a glance. */
-const firstLookMs = 50;
+export const firstLookMs = 50;
 
 export class OomWatch {
   readonly #source: OomSource;

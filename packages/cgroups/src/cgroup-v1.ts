@@ -130,9 +130,10 @@ export class CgroupV1 implements Cgroup {
     }
     if ((cpu?.cpus ?? '') !== '' || (cpu?.mems ?? '') !== '')
       writeCpuset(this.#controller('cpuset', 'cpu.cpus'), cpu ?? {});
-    if (memory !== undefined && hasValues(memory)) writeMemoryV1(this.#controller('memory', 'memory'), memory);
-    if (cpu !== undefined && hasValues(cpu)) writeCpuV1(this.#controller('cpu', 'cpu'), cpu);
-    if (pids !== undefined && hasValues(pids)) writePids(this.#controller('pids', 'pids'), pids, isUpdate);
+    if (memory !== undefined && hasValues(memory))
+      writeMemoryV1(this.#controller('memory', 'memory'), memory, this.#sys);
+    if (cpu !== undefined && hasValues(cpu)) writeCpuV1(this.#controller('cpu', 'cpu'), cpu, this.#sys);
+    if (pids !== undefined && hasValues(pids)) writePids(this.#controller('pids', 'pids'), pids, isUpdate, this.#sys);
     if (blockIO !== undefined && hasValues(blockIO)) writeBlkioV1(this.#controller('blkio', 'blockIO'), blockIO);
     if (hugepageLimits.length > 0) {
       writeHugetlb(this.#controller('hugetlb', 'hugepageLimits'), hugepageLimits, 'limit_in_bytes');

@@ -130,10 +130,10 @@ export class CgroupV2 implements Cgroup {
   #write(resources: LinuxResources, isUpdate: boolean): void {
     const { pids, memory, blockIO, cpu, hugepageLimits = [], rdma = {}, unified = {} } = resources;
     const directory = this.#directory;
-    if (pids !== undefined) writePids(directory, pids, isUpdate);
-    if (memory !== undefined) writeMemoryV2(directory, memory);
+    if (pids !== undefined) writePids(directory, pids, isUpdate, this.#sys);
+    if (memory !== undefined) writeMemoryV2(directory, memory, this.#sys);
     if (blockIO !== undefined) writeIoV2(directory, blockIO);
-    if (cpu !== undefined) writeCpuV2(directory, cpu);
+    if (cpu !== undefined) writeCpuV2(directory, cpu, this.#sys);
     if (!isUpdate) writeDevicesV2(this.#sys, directory, resources.devices ?? []);
     if (cpu !== undefined) writeCpuset(directory, cpu);
     writeHugetlb(directory, hugepageLimits, 'max');

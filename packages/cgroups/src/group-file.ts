@@ -55,9 +55,15 @@ export function writeGroupFile(directory: string, file: string, text: string, sy
 }
 
 /** Writes a limit; what the kernel refuses becomes an error that names `field` (`linux.resources.memory.limit`). */
-export function writeLimit(directory: string, file: string, text: string, field: string): void {
+export function writeLimit(
+  directory: string,
+  file: string,
+  text: string,
+  field: string,
+  sys: GroupFileCalls = linux,
+): void {
   try {
-    writeGroupFile(directory, file, text);
+    writeGroupFile(directory, file, text, sys);
   } catch (err) {
     throw limitError(err, file, text, field);
   }

@@ -1,9 +1,10 @@
 /** Memory limits. 0 and absent mean unset, -1 unlimited; `swap` is memory and swap together. */
 import { failedPrecondition, invalidArgument } from '@gantry/errors';
-import { isErrno } from '@gantry/libc';
+import { isErrno, linux } from '@gantry/libc';
 import { toInt64 } from '@gantry/oci';
 import type { LinuxMemory } from '@gantry/oci';
 import { limitError, parseCounter, readGroupFile, writeGroupFile, writeLimit } from './group-file.ts';
+import type { GroupFileCalls } from './group-file.ts';
 
 const field = (name: keyof LinuxMemory): string => `linux.resources.memory.${name}`;
 
@@ -12,9 +13,9 @@ function bytes(value: number | undefined): bigint {
 }
 
 /** Throws when a limit is not above what is in use already. */
-function checkUsage(directory: string, usageFile: string, memory: LinuxMemory): void {
+function checkUsage(directory: string, usageFile: string, memory: LinuxMemory, sys: GroupFileCalls): void {
   if (memory.checkBeforeUpdate !== true) return;
-  const usage = parseCounter(readGroupFile(directory, usageFile));
+  const usage = parseCounter(readGroupFile(directory, usageFile, sys));
   for (const name of ['limit', 'swap'] as const) {
     const limit = bytes(memory[name]);
     if (limit > 0n && limit <= usage) {
@@ -25,21 +26,22 @@ function checkUsage(directory: string, usageFile: string, memory: LinuxMemory): 
 }
 
 /** memory.* of v1 (Documentation/admin-guide/cgroup-v1/memory.rst). */
-export function writeMemoryV1(directory: string, memory: LinuxMemory): void {
-  checkUsage(directory, 'memory.usage_in_bytes', memory);
+export function writeMemoryV1(directory: string, memory: LinuxMemory, sys: GroupFileCalls = linux): void {
+  checkUsage(directory, 'memory.usage_in_bytes', memory, sys);
   const limit = bytes(memory.limit);
   let swap = bytes(memory.swap);
   // Memory without a limit under a limit of memory and swap would not be unlimited.
   const swapFile = 'memory.memsw.limit_in_bytes';
-  if (limit === -1n && swap === 0n && readGroupFile(directory, swapFile) !== undefined) swap = -1n;
+  if (limit === -1n && swap === 0n && readGroupFile(directory, swapFile, sys) !== undefined) swap = -1n;
   const writeMemory = () => {
-    if (limit !== 0n) writeLimit(directory, 'memory.limit_in_bytes', String(limit), field('limit'));
+    if (limit !== 0n) writeLimit(directory, 'memory.limit_in_bytes', String(limit), field('limit'), sys);
   };
   const writeSwap = () => {
-    if (swap !== 0n) writeLimit(directory, swapFile, String(swap), field('swap'));
+    if (swap !== 0n) writeLimit(directory, swapFile, String(swap), field('swap'), sys);
   };
   // The kernel wants memory ≤ memory+swap at every moment: what grows is written outside in.
-  const current = limit !== 0n && swap !== 0n ? parseCounter(readGroupFile(directory, 'memory.limit_in_bytes')) : 0n;
+  const current =
+    limit !== 0n && swap !== 0n ? parseCounter(readGroupFile(directory, 'memory.limit_in_bytes', sys)) : 0n;
   if (swap === -1n || current < swap) {
     writeSwap();
     writeMemory();
@@ -49,14 +51,14 @@ export function writeMemoryV1(directory: string, memory: LinuxMemory): void {
   }
   const reservation = bytes(memory.reservation);
   if (reservation !== 0n) {
-    writeLimit(directory, 'memory.soft_limit_in_bytes', String(reservation), field('reservation'));
+    writeLimit(directory, 'memory.soft_limit_in_bytes', String(reservation), field('reservation'), sys);
   }
   if (memory.swappiness !== undefined) {
     if (memory.swappiness > 100) throw invalidArgument(`${field('swappiness')}: ${memory.swappiness} is above 100`);
-    writeLimit(directory, 'memory.swappiness', String(memory.swappiness), field('swappiness'));
+    writeLimit(directory, 'memory.swappiness', String(memory.swappiness), field('swappiness'), sys);
   }
   if (memory.disableOOMKiller === true) {
-    writeLimit(directory, 'memory.oom_control', '1', field('disableOOMKiller'));
+    writeLimit(directory, 'memory.oom_control', '1', field('disableOOMKiller'), sys);
   }
 }
 
@@ -75,21 +77,21 @@ export function swapAlone(limit: bigint, swap: bigint): bigint | 'max' | undefin
 const orMax = (limit: bigint): string => (limit === -1n ? 'max' : String(limit));
 
 /** memory.* of v2 (Documentation/admin-guide/cgroup-v2.rst). Swappiness and the OOM killer have no switch there. */
-export function writeMemoryV2(directory: string, memory: LinuxMemory): void {
-  checkUsage(directory, 'memory.current', memory);
+export function writeMemoryV2(directory: string, memory: LinuxMemory, sys: GroupFileCalls = linux): void {
+  checkUsage(directory, 'memory.current', memory, sys);
   const limit = bytes(memory.limit);
   const swap = swapAlone(limit, bytes(memory.swap));
-  if (swap !== undefined) writeSwapV2(directory, String(swap));
-  if (limit !== 0n) writeLimit(directory, 'memory.max', orMax(limit), field('limit'));
+  if (swap !== undefined) writeSwapV2(directory, String(swap), sys);
+  if (limit !== 0n) writeLimit(directory, 'memory.max', orMax(limit), field('limit'), sys);
   const reservation = bytes(memory.reservation);
-  if (reservation !== 0n) writeLimit(directory, 'memory.low', orMax(reservation), field('reservation'));
+  if (reservation !== 0n) writeLimit(directory, 'memory.low', orMax(reservation), field('reservation'), sys);
 }
 
 /** Without swap accounting there is no file: "all" and "none" are then true already. */
-function writeSwapV2(directory: string, text: string): void {
+function writeSwapV2(directory: string, text: string, sys: GroupFileCalls): void {
   const file = 'memory.swap.max';
   try {
-    writeGroupFile(directory, file, text);
+    writeGroupFile(directory, file, text, sys);
   } catch (err) {
     if (isErrno(err, 'ENOENT') && (text === 'max' || text === '0')) return;
     throw limitError(err, file, text, field('swap'));

@@ -1,12 +1,11 @@
 /** Watching for kills by the kernel for lack of memory. */
-import { closeSync, openSync } from 'node:fs';
-import { isErrno, linux } from '@gantry/libc';
+import { AT_FDCWD, isErrno, linux, O_RDONLY } from '@gantry/libc';
 import type { OomWatch } from './cgroup.ts';
 import { parseKeyed, readGroupFile, writeGroupFile } from './group-file.ts';
 import type { GroupFileCalls } from './group-file.ts';
 import type { CgroupCalls } from './hierarchy.ts';
 
-type OomCalls = Pick<CgroupCalls, 'close' | 'eventfd' | 'inotifyAddWatch' | 'inotifyInit' | 'poll' | 'read'>;
+type OomCalls = GroupFileCalls & Pick<CgroupCalls, 'eventfd' | 'inotifyAddWatch' | 'inotifyInit' | 'poll'>;
 
 const IN_MODIFY = 0x2;
 
@@ -34,23 +33,23 @@ export function oomKillsV2(directory: string, sys: GroupFileCalls = linux): numb
 export function watchOomV1(sys: OomCalls, directory: string, known?: number): OomWatch {
   const fd = sys.eventfd(0);
   try {
-    const control = openSync(`${directory}/memory.oom_control`, 'r');
+    const control = sys.openat(AT_FDCWD, `${directory}/memory.oom_control`, O_RDONLY);
     try {
-      writeGroupFile(directory, 'cgroup.event_control', `${fd} ${control}`);
+      writeGroupFile(directory, 'cgroup.event_control', `${fd} ${control}`, sys);
     } finally {
-      closeSync(control);
+      sys.close(control);
     }
   } catch (err) {
     sys.close(fd);
     throw err;
   }
-  let seen = known ?? oomKillsV1(directory);
+  let seen = known ?? oomKillsV1(directory, sys);
   return watch(sys, fd, () => {
     const pauses = drain(sys, fd) ? settlePauses : 0;
-    let kills = oomKillsV1(directory);
+    let kills = oomKillsV1(directory, sys);
     for (let pause = 0; kills <= seen && pause < pauses; pause++) {
       sys.poll([], settlePauseMs);
-      kills = oomKillsV1(directory);
+      kills = oomKillsV1(directory, sys);
     }
     const fresh = Math.max(0, kills - seen);
     seen += fresh;
@@ -68,10 +67,10 @@ export function watchOomV2(sys: OomCalls, directory: string, known?: number): Oo
     if (isErrno(err, 'ENOENT')) return noOomWatch;
     throw err;
   }
-  let seen = known ?? oomKillsV2(directory);
+  let seen = known ?? oomKillsV2(directory, sys);
   return watch(sys, fd, () => {
     drain(sys, fd);
-    const fresh = Math.max(0, oomKillsV2(directory) - seen);
+    const fresh = Math.max(0, oomKillsV2(directory, sys) - seen);
     seen += fresh;
     return fresh;
   });

@@ -32,7 +32,14 @@ function throughSocket(sys: Syscalls): void {
   }
 }
 
+function throughEventfd(sys: Syscalls): void {
+  const fd = sys.eventfd(1);
+  sys.read(fd, bytes);
+  sys.close(fd);
+}
+
 const calls: readonly Call[] = [
+  throughEventfd,
   (sys) => sys.getpid(),
   (sys) => sys.prctl(PR_GET_DUMPABLE),
   (sys) => sys.wait4(sys.getpid(), WNOHANG),

@@ -11,7 +11,7 @@ import { controlFd } from './protocol.ts';
 import { say, serve } from './zygote.ts';
 import { isLackOfRoom, selfTest } from './self-test.ts';
 import { settle } from './settle.ts';
-import { liveAsSpare } from './spare.ts';
+import { becomeOwnProcess, liveAsSpare } from './spare.ts';
 import { warmUpShim } from './warm-up.ts';
 
 const [, , scratch = ''] = process.argv;
@@ -22,7 +22,24 @@ async function prepare(): Promise<void> {
   lowerOomPriority(lineLog({ debug: false }));
   preload();
   await warmUpShim(scratch);
+  rehearseParting();
   process.title = 'gantry-zygote';
+}
+
+/** What a child does first, compiled for all of them: only the event loop is really made anew. */
+function rehearseParting(): void {
+  const nothing = (): void => undefined;
+  const played = { ...linux, setsid: () => 0, ignoreSignal: nothing, dup2: nothing, closeRange: nothing };
+  becomeOwnProcess(played, {
+    zygotePid: process.pid,
+    otherLoops: {
+      pid: process.pid,
+      descriptors: new Map([
+        [0, ''],
+        [1, 'anon_inode:[io_uring]'],
+      ]),
+    },
+  });
 }
 
 /** A zygote is of no use to anyone else. Shims, its children, do not inherit this (prctl(2), PR_SET_PDEATHSIG). */

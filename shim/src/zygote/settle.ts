@@ -1,5 +1,5 @@
 /** Brings the heaps into the state that children shall share: what was needed once is gone, what stays lies still. */
-import { setFlagsFromString } from 'node:v8';
+import { getHeapCodeStatistics, setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { settleMalloc } from '@gantry/libc';
 
@@ -16,5 +16,14 @@ export function collectGarbage(): void {
 
 export function settle(): void {
   for (let round = 0; round < 3; round++) collectGarbage();
+  finishSweeping();
   settleMalloc();
+}
+
+/**
+ * A collection leaves pages to be swept when somebody needs room; in a child that would write all over pages which it
+ * otherwise shares. Whoever walks the heap, as this does, sweeps them first.
+ */
+function finishSweeping(): void {
+  getHeapCodeStatistics();
 }

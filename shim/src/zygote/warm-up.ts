@@ -7,8 +7,9 @@
  */
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { eventsTtrpc, gantryShim, packAny, runcOptions, taskV3 } from '@gantry/api/shim';
-import type { Cgroup } from '@gantry/cgroups';
+import type { Cgroup, OomWatch } from '@gantry/cgroups';
 import { AT_FDCWD, linux, S_IFIFO } from '@gantry/libc';
 import type { Syscalls, WaitResult } from '@gantry/libc';
 import { parseSpec } from '@gantry/oci';
@@ -16,6 +17,7 @@ import { warmUp } from '@gantry/runtime';
 import type { Container } from '@gantry/runtime';
 import { TtrpcClient, TtrpcServer } from '@gantry/ttrpc';
 import { lineLog } from '../log.ts';
+import { firstLookMs } from '../oom-watch.ts';
 import { runSpare } from '../run-shim.ts';
 import { version } from '../version.ts';
 
@@ -31,14 +33,21 @@ export async function warmUpShim(scratch: string): Promise<void> {
   const receiver = new TtrpcServer().register(eventsTtrpc.EventsService, { forward: () => ({}) });
   await receiver.listen(eventsPath);
   try {
-    for (let round = 0; round < rounds; round++) await liveOnce(scratch, eventsPath, round % 2 === 0);
+    for (let round = 0; round < rounds; round++)
+      await liveOnce(scratch, eventsPath, { withFifos: round % 2 === 0, isLong: round === 0 });
   } finally {
     await receiver.close();
     process.chdir('/');
   }
 }
 
-async function liveOnce(scratch: string, events: string, withFifos: boolean): Promise<void> {
+/** How one life differs from another: a long one lasts until the shim has looked after its container. */
+interface Life {
+  readonly withFifos: boolean;
+  readonly isLong: boolean;
+}
+
+async function liveOnce(scratch: string, events: string, { withFifos, isLong }: Life): Promise<void> {
   const deaths: WaitResult[] = [];
   const socketPath = join(scratch, 'spare');
   let listening = (): void => undefined;
@@ -68,6 +77,7 @@ async function liveOnce(scratch: string, events: string, withFifos: boolean): Pr
       { bundle, socket: join(scratch, 'socket'), events },
       withFifos ? makeFifos(bundle) : noStdio,
       die,
+      isLong ? 2 * firstLookMs : 0,
     );
     await life;
   } finally {
@@ -99,6 +109,7 @@ async function callThrough(
   places: Places,
   stdio: typeof noStdio,
   die: (pid: number) => void,
+  restMs: number,
 ): Promise<void> {
   const namespace = 'warm-up';
   const id = 'warm-up';
@@ -115,6 +126,7 @@ async function callThrough(
   const ended = client.call(task, 'wait', { id });
   await client.call(task, 'start', { id }, { timeoutMs });
   await client.call(task, 'state', { id }, { timeoutMs });
+  if (restMs > 0) await sleep(restMs);
   const execId = 'exec';
   const process = packedProcess;
   await client.call(task, 'exec', { id, execId, spec: process, ...stdio }, { timeoutMs });
@@ -169,6 +181,17 @@ function playedCalls(deaths: WaitResult[]): Syscalls {
   };
 }
 
+/** Readable at once, and then no more. */
+function playedNotice(): OomWatch {
+  const fd = linux.eventfd(1);
+  const count = Buffer.alloc(8);
+  const read = (): number => {
+    linux.read(fd, count);
+    return 0;
+  };
+  return { fd, read, close: () => linux.close(fd) };
+}
+
 function playedContainer(): Container {
   const nothing = (): undefined => undefined;
   return {
@@ -191,7 +214,7 @@ function playedContainer(): Container {
     stats: () => {
       throw new Error('the warm-up asks for no statistics');
     },
-    watchOom: () => ({ fd: -1, read: () => 0, close: nothing }),
+    watchOom: playedNotice,
     destroy: nothing,
   };
 }

@@ -32,17 +32,28 @@ export interface ZygoteEnd {
   readonly servedMs: number;
 }
 
+/** What V8 calls the setting that decides when a function begins to keep what it learns of the shapes it meets. */
+const neverLearn =
+  Number.parseInt(process.versions.v8, 10) < 12
+    ? [
+        '--interrupt-budget-for-feedback-allocation=1000000000',
+        '--interrupt-budget-factor-for-feedback-allocation=10000',
+      ]
+    : ['--invocation-count-for-feedback-allocation=10000'];
+
 /**
  * V8 settings of a process whose pages are shared by many and whose children live by the millisecond: compiled code stays;
  * nothing is compiled a second time to be faster, nor collected to be smaller, because both write to shared pages; the
- * young heap is small. What V8 learns of the shapes it meets is kept from the first call on, so that the warm-up teaches
- * it; and its builtins are called where the program file has them, which all processes share, not copied beside the heap.
+ * young heap is small. Functions keep no notes of shapes and calls: a note is a write at each call, and no function of a
+ * shim runs often enough to gain from them. V8's builtins are called where the program file has them, which all processes
+ * share, not copied beside the heap.
  */
 const zygoteFlags = [
   ...forkingFlags,
   '--no-flush-bytecode',
   '--no-opt',
-  '--no-lazy-feedback-allocation',
+  '--no-sparkplug',
+  ...neverLearn,
   '--no-short-builtin-calls',
   '--no-memory-reducer',
   '--max-semi-space-size=1',
