@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PREFIX ?= /usr/local
 BIN := node_modules/.bin
 
-.PHONY: help setup build run test test-unit test-vm bench fuzz check lint format pack install clean
+.PHONY: help setup build run test test-unit test-vm bench load fuzz check lint format pack install clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,11 @@ bench: ## gantryd beside a stock containerd, measured by turns (ARGS="--help" li
 	@scripts/setup.sh test
 	@$(MAKE) --no-print-directory build
 	@node bench/dist/main.js $(or $(ARGS),--docs)
+
+# LENGTH=N; prints what was done, and what gantryd used for it.
+load: build ## fifty clients on gantryd for five minutes (LENGTH=300, seconds)
+	@scripts/setup.sh test
+	@GANTRY_LOAD_SECONDS=$(or $(LENGTH),300) node test/dist/integration/many-clients.test.js
 
 # CASES=N, FIRST=N; a case that fails is told by its number.
 fuzz: build ## configurations with mistakes through the runtime (CASES=2000)

@@ -4,7 +4,7 @@
  * and the daemon have, and what the client uses counts on both sides of a ratio and pulls it towards 1.
  */
 import { namespaceHeader } from '@gantry/api';
-import type { MethodName, PartialMessage, RequestOf, ResponseOf, ServiceType } from '@gantry/api';
+import type { MethodName, MethodType, PartialMessage, RequestOf, ResponseOf, ServiceType } from '@gantry/api';
 import { connect as connectHttp2 } from 'node:http2';
 import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders } from 'node:http2';
 import { connect as connectSocket } from 'node:net';
@@ -64,8 +64,20 @@ export class Connection {
     request: PartialMessage<RequestOf<S, K>>,
     timeoutMs = callTimeoutMs,
   ): Promise<Buffer> {
-    const type = service.methods[method];
-    if (type === undefined) throw new Error(`no method ${method} in ${service.typeName}`);
+    const type = methodOf(service, method);
+    return answerOf(this.#request(service, type, request, timeoutMs), type.name, timeoutMs);
+  }
+
+  /** A call whose answers are counted and not looked at. It goes on until the connection is closed. */
+  stream<S extends ServiceType, K extends MethodName<S>>(
+    service: S,
+    method: K,
+    request: PartialMessage<RequestOf<S, K>>,
+  ): Stream {
+    return new Stream(this.#request(service, methodOf(service, method), request, 0));
+  }
+
+  #request(service: ServiceType, type: MethodType, request: object, timeoutMs: number): ClientHttp2Stream {
     const stream = this.#session.request({
       ':method': 'POST',
       ':path': `/${service.typeName}/${type.name}`,
@@ -75,13 +87,80 @@ export class Connection {
       ...(timeoutMs === 0 ? {} : { 'grpc-timeout': `${timeoutMs}m` }),
     });
     stream.end(framed(type.requestType.encode(type.requestType.create(request))));
-    return answerOf(stream, type.name, timeoutMs);
+    return stream;
   }
 
   /** Ends every call under way. */
   close(): void {
     this.#session.destroy();
   }
+}
+
+/** The answers of a streaming call, counted as they come. */
+export class Stream {
+  /** How many whole messages have come. */
+  messages = 0;
+  #ended: Error | undefined;
+  #wake: (() => void) | undefined;
+  /** Bytes of the message under way that are still to come; of its head, when there are fewer than five of that. */
+  #left = 0;
+  #head = Buffer.alloc(0);
+
+  constructor(stream: ClientHttp2Stream) {
+    stream.on('data', (chunk: Buffer) => this.#take(chunk));
+    stream.on('trailers', (headers) => this.#end(new Error(`the stream ended: ${String(headers['grpc-message'])}`)));
+    stream.on('error', (err) => this.#end(err));
+    stream.on('close', () => this.#end(new Error('the stream was closed')));
+  }
+
+  /** Resolves when so many have come in all; rejects when the stream ends, or too little has come in time. */
+  async reaches(count: number, timeoutMs: number): Promise<void> {
+    const timer = setTimeout(
+      () => this.#end(new Error(`${count - this.messages} of ${count} messages did not come`)),
+      timeoutMs,
+    );
+    try {
+      while (this.messages < count) {
+        if (this.#ended !== undefined) throw this.#ended;
+        await new Promise<void>((resolve) => (this.#wake = resolve));
+      }
+      if (this.messages > count) throw new Error(`${this.messages} messages came instead of ${count}`);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #take(chunk: Buffer): void {
+    for (let at = 0; at < chunk.length;) {
+      if (this.#left === 0) {
+        const head = Buffer.concat([this.#head, chunk.subarray(at, at + 5 - this.#head.length)]);
+        at += head.length - this.#head.length;
+        this.#head = head;
+        if (head.length < 5) return;
+        this.#left = head.readUInt32BE(1);
+        this.#head = Buffer.alloc(0);
+        if (this.#left > 0) continue;
+      } else {
+        const taken = Math.min(this.#left, chunk.length - at);
+        at += taken;
+        this.#left -= taken;
+        if (this.#left > 0) return this.#wake?.();
+      }
+      this.messages += 1;
+    }
+    this.#wake?.();
+  }
+
+  #end(err: Error): void {
+    this.#ended ??= err;
+    this.#wake?.();
+  }
+}
+
+function methodOf(service: ServiceType, method: string): MethodType {
+  const type = service.methods[method];
+  if (type === undefined) throw new Error(`no method ${method} in ${service.typeName}`);
+  return type;
 }
 
 /** One uncompressed message with the 5 bytes that gRPC puts before it. */

@@ -18,6 +18,8 @@ export interface Plan {
   readonly restarts: number;
   /** Records in `rpc`. */
   readonly records: number;
+  /** Events that one publisher sends, a slice. */
+  readonly events: number;
   readonly rateSlices: number;
   readonly rateSliceMs: number;
   readonly stdoutRounds: number;
@@ -41,6 +43,7 @@ export const fullPlan: Plan = {
   restartContainers: 100,
   restarts: 7,
   records: 1_000,
+  events: 2_000,
   rateSlices: 6,
   rateSliceMs: 500,
   stdoutRounds: 7,
@@ -63,6 +66,7 @@ export const quickPlan: Plan = {
   restartContainers: 20,
   restarts: 2,
   records: 100,
+  events: 200,
   rateSlices: 2,
   rateSliceMs: 150,
   stdoutRounds: 2,
@@ -82,6 +86,7 @@ export function withSamples(plan: Plan, samples: number): Plan {
     restarts: Math.min(plan.restarts, samples),
     restartContainers: Math.min(plan.restartContainers, samples * 5),
     records: Math.min(plan.records, samples * 25),
+    events: Math.min(plan.events, samples * 100),
     stdoutMiB: Math.min(plan.stdoutMiB, samples * 32),
     rateSlices: Math.min(plan.rateSlices, samples),
     stdoutRounds: Math.min(plan.stdoutRounds, samples),

@@ -82,6 +82,11 @@ export class Side {
     return this.#connection;
   }
 
+  /** One more connection, which its caller closes. */
+  anotherConnection(): Connection {
+    return new Connection(this.daemon.address, this.namespace);
+  }
+
   /** The parent of the containers' cgroups. */
   get cgroup(): string {
     return `/${this.#cgroups.name}/${this.name}`;

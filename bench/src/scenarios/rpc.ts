@@ -1,6 +1,7 @@
-/** How many calls a second the API answers when nothing has to be run for them. */
-import { containers, version } from '@gantry/api';
+/** How many calls a second the API answers, and events it hands on, when nothing has to be run for them. */
+import { containers, eventsService, version } from '@gantry/api';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Stream } from '../connection.ts';
 import { createContainer, deleteContainer, prepareSnapshot, removeSnapshot } from '../containers/steps.ts';
 import type { Side } from '../peers/side.ts';
 import { atOnce } from '../workers.ts';
@@ -41,9 +42,64 @@ async function measureRate(bench: Bench, call: Call, inFlight: number): Promise<
   });
 }
 
+/** Subscribers, and publishing calls in flight; one publisher has one connection. */
+const subscribers = 10;
+const publishing = 16;
+
+/** Events a second from one publisher until each of ten subscribers has all of them; fails when one is missing. */
+async function measureEvents(bench: Bench): Promise<void> {
+  const { events, rateSlices } = bench.plan;
+  bench.say(`rpc: ${events} events to ${subscribers} subscribers`);
+  const streams = new Map<Side, { readonly close: () => void; readonly heard: readonly Stream[] }>();
+  for (const side of bench.sides) {
+    // Each has a connection of its own, as programs have.
+    const connections = Array.from({ length: subscribers }, () => side.anotherConnection());
+    const filters = [`namespace==${side.namespace},topic~=|^/bench/|`];
+    const heard = connections.map((connection) =>
+      connection.stream(eventsService.EventsService, 'subscribe', { filters }),
+    );
+    streams.set(side, { heard, close: () => connections.forEach((connection) => connection.close()) });
+  }
+  await sleep(500); // a subscription has begun when the daemon has read it
+  const event = { typeUrl: 'containerd.events.TaskStart', value: Buffer.from('\n\x0acontainer-1\x10\x2a') };
+  const send = async (side: Side): Promise<number> => {
+    const { heard = [] } = streams.get(side) ?? {};
+    const wanted = heard.map((stream) => stream.messages + events);
+    const startedAt = performance.now();
+    await atOnce(publishing, events, async () => {
+      await side.connection.callRaw(eventsService.EventsService, 'publish', { topic: '/bench/event', event });
+    });
+    await Promise.all(heard.map((stream, index) => stream.reaches(wanted[index] ?? 0, lossTimeoutMs)));
+    return (events / (performance.now() - startedAt)) * 1e3;
+  };
+  for (const side of bench.sides) await send(side); // warm
+  await sampled(bench, rateSlices, async (side) => {
+    const title = `events from one publisher to ${subscribers} subscribers`;
+    bench.results.add({ key: 'rpc/events/rate', title, unit: '/s', better: 'more' }, side.name, await send(side));
+  });
+  for (const { close } of streams.values()) close();
+}
+
+/** An event that has not come after this time is lost. */
+const lossTimeoutMs = 30_000;
+
+/** Records made and removed with so many in flight: each is durable before it is acknowledged. */
+async function measureRecords(bench: Bench): Promise<void> {
+  const makeAndRemove: Call = {
+    name: 'create-delete',
+    title: 'Containers.Create and Delete',
+    make: async (side) => {
+      const id = freshId('brief');
+      await createContainer(side, id, ['true']);
+      await deleteContainer(side, id);
+    },
+  };
+  await measureRate(bench, makeAndRemove, 16);
+}
+
 export const rpcScenario: Scenario = {
   name: 'rpc',
-  title: 'calls a second that only read',
+  title: 'calls and events a second',
   async run(bench) {
     const { records } = bench.plan;
     const asking: Call = {
@@ -52,6 +108,8 @@ export const rpcScenario: Scenario = {
       make: (side) => side.connection.callRaw(version.VersionService, 'version', {}),
     };
     for (const inFlight of [1, 64]) await measureRate(bench, asking, inFlight);
+    await measureEvents(bench);
+    await measureRecords(bench);
 
     bench.say(`rpc: making ${records} records`);
     const ids = Array.from({ length: records }, () => freshId('record'));
