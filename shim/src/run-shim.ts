@@ -54,6 +54,8 @@ export interface ShimOptions extends ShimParts, ListenOptions {
   readonly id: string;
   /** The supervisor's event socket; undefined: events go nowhere. */
   readonly eventsPath: string | undefined;
+  /** Registers further services than the task API. */
+  readonly serve?: (shim: ShimProcess) => void;
 }
 
 /** Resolves with the exit code when the shim has shut down. Rejects when it cannot start. */
@@ -62,6 +64,7 @@ export async function runShim(options: ShimOptions): Promise<number> {
   const { namespace, id, eventsPath, log } = options;
   try {
     shim.assign({ namespace, id, eventsPath, log, release: () => undefined });
+    options.serve?.(shim);
     await shim.server.listen(options.socketPath, { mode: 0o600 });
     options.announce(bootstrap(options));
     return await shim.run();

@@ -14,6 +14,7 @@ export * as gantryShim from './gen/gantry/shim/v1.ts';
 export * as rpc from './gen/google/rpc.ts';
 export * as runcOptions from './gen/containerd/runc/v1.ts';
 export * as runtimeOptions from './gen/runtimeoptions/v1.ts';
+export * as sandboxShim from './gen/containerd/runtime/sandbox/v1.ts';
 export * as taskV2 from './gen/containerd/task/v2.ts';
 export * as taskV3 from './gen/containerd/task/v3.ts';
 export * as ttrpcWire from './gen/ttrpc.ts';

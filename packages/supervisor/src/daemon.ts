@@ -49,6 +49,8 @@ import { introspectionService, serverUuid } from './services/introspection.ts';
 import { leasesService } from './services/leases.ts';
 import { namespacesService } from './services/namespaces.ts';
 import { reflectionServices } from './services/reflection.ts';
+import { Sandboxes } from './sandboxes/sandboxes.ts';
+import { sandboxControllerService } from './services/sandbox-controller.ts';
 import { sandboxStoreService } from './services/sandbox-store.ts';
 import { snapshotsService } from './services/snapshots.ts';
 import { streamingService } from './services/streaming.ts';
@@ -122,6 +124,7 @@ const servicesOfRooms: readonly ServiceType[] = [
   streaming.StreamingService,
   transfer.TransferService,
   sandbox.StoreService,
+  sandbox.ControllerService,
 ];
 
 /**
@@ -183,7 +186,7 @@ async function openRooms(config: Config, events: EventExchange, log: Log, teardo
   const { root } = config;
   const timeouts = defaultTimeouts;
   await failpoint('start.before-tasks');
-  const { manager, launcher } = await openTasks(config, events, log, teardowns);
+  const { manager, launcher, sandboxes } = await openTasks(config, events, log, teardowns);
   const findings = await findTasks(manager);
   const reconciled = reconcileTasks(manager, findings).then(
     () => log.info({ tasks: manager.all().length }, 'tasks are reconciled'),
@@ -219,6 +222,7 @@ async function openRooms(config: Config, events: EventExchange, log: Log, teardo
     diffService({ content: blobs, differ, events }),
     containersService({ store, events, gc }),
     sandboxStoreService({ store, gc }),
+    sandboxControllerService({ store, sandboxes, events, timeouts }),
     streamingService({ streams }),
     transferService({
       store,
@@ -251,7 +255,11 @@ async function openRooms(config: Config, events: EventExchange, log: Log, teardo
   void reconciled.then(() => {
     if (!ended) timer = setTimeout(() => void settleDown(), manager.all().length === 0 ? 0 : quietMs);
   });
-  return { services, tasks: looked.then(() => tasksService({ store, tasks: manager, timeouts })), reconciled };
+  return {
+    services,
+    tasks: looked.then(() => tasksService({ store, tasks: manager, sandboxes, timeouts })),
+    reconciled,
+  };
 }
 
 /** The tasks, none looked for yet, with what starts shims and hears from them. */
@@ -260,7 +268,7 @@ async function openTasks(
   events: EventExchange,
   log: Log,
   teardowns: Teardown[],
-): Promise<{ manager: TaskManager; launcher: SpareLauncher }> {
+): Promise<{ manager: TaskManager; launcher: SpareLauncher; sandboxes: Sandboxes }> {
   const timeouts = defaultTimeouts;
   const eventsPath = `${address}.ttrpc`;
   keepDescriptorsFromChildren();
@@ -290,6 +298,9 @@ async function openTasks(
   const records = new TaskRecords(state);
   records.prepare();
   const foreign = new ForeignShims({ address, eventsPath, publishBinary: gantrydEntry(), timeouts, log });
+  const sandboxes = new Sandboxes({ state, foreign, runtimes, timeouts, log });
+  sandboxes.prepare();
+  teardowns.push(() => sandboxes.close());
   const manager = new TaskManager({ records, bundles, launcher, foreign, runtimes, binaries, events, timeouts, log });
   teardowns.push(() => manager.close());
   const receiver = eventReceiver(
@@ -299,7 +310,7 @@ async function openTasks(
   );
   await receiver.listen(`${address}.ttrpc`, { mode: 0o600 });
   teardowns.push(() => receiver.close());
-  return { manager, launcher };
+  return { manager, launcher, sandboxes };
 }
 
 function bindingOf(service: ServiceType, bindings: readonly Binding[]): Binding {

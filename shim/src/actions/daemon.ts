@@ -1,4 +1,5 @@
 /** No action: this process becomes the shim. */
+import { nowNs, sandboxShim } from '@gantry/api/shim';
 import { invalidArgument } from '@gantry/errors';
 import { linux } from '@gantry/libc';
 import { createContainer, restoreContainer } from '@gantry/runtime';
@@ -7,6 +8,7 @@ import { lineLog } from '../log.ts';
 import { lowerOomPriority } from '../oom-score.ts';
 import { forkingFlags } from '../forking-flags.ts';
 import { runShim } from '../run-shim.ts';
+import { SandboxService } from '../sandbox-service.ts';
 import { version } from '../version.ts';
 import { announceOnStdout } from './announce.ts';
 
@@ -29,6 +31,11 @@ export async function daemon(given: ShimArguments, argv: readonly string[]): Pro
     restoreContainer,
     log,
     announce: announceOnStdout,
+    serve: (shim) => {
+      const onShutdown = (): void => shim.shutDown();
+      const sandbox = new SandboxService({ id: given.id, pid: linux.getpid(), nowNs, onShutdown });
+      shim.server.register(sandboxShim.SandboxService, sandbox);
+    },
   });
 }
 

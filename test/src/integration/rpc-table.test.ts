@@ -489,7 +489,7 @@ function otherRows(): Row[] {
 }
 
 function sandboxRows(tooLong: object): Row[] {
-  const { StoreService: s } = sandbox;
+  const { ControllerService: c, StoreService: s } = sandbox;
   const one = { sandboxId: 'pod', runtime: { name: 'io.containerd.runc.v2' }, labels: { a: 'b' } };
   const rows: Row[] = [
     row(s, 'create', { sandbox: one }),
@@ -508,6 +508,19 @@ function sandboxRows(tooLong: object): Row[] {
     row(s, 'update', { sandbox: { sandboxId: '' } }, invalidArgument),
     row(s, 'delete', { sandboxId: 'pod' }),
     row(s, 'delete', { sandboxId: 'pod' }, notFound),
+    // What it does with sandboxes that are there: sandboxes.test.ts.
+    ...['create', 'start', 'platform', 'stop', 'wait', 'status', 'shutdown', 'metrics', 'update'].flatMap((method) => [
+      row(c, method, { sandboxId: 'absent' }, invalidArgument),
+      row(c, method, { sandboxId: 'absent', sandboxer: 'nobody' }, notFound),
+      row(
+        c,
+        method,
+        { sandboxId: 'absent', sandboxer: 'shim', ...(method === 'update' ? { sandbox: one } : {}) },
+        method === 'stop' || method === 'status' ? ok : notFound,
+      ),
+    ]),
+    row(c, 'create', { sandboxId: 'a/b', sandboxer: 'shim', sandbox: { ...one, sandboxId: 'a/b' } }, invalidArgument),
+    row(c, 'update', { sandboxId: 'absent', sandboxer: 'shim' }, invalidArgument),
   ];
   return rows.map((one) => ({ ...one, stock: 'absent' }));
 }

@@ -9,6 +9,7 @@ import { taskAdaptor } from '../filters/adaptors.ts';
 import { bind } from '../rpc/handlers.ts';
 import type { Binding } from '../rpc/handlers.ts';
 import type { Call } from '../rpc/call.ts';
+import type { Sandboxes } from '../sandboxes/sandboxes.ts';
 import type { ShimCallOptions, ShimConnection } from '../shims/connection.ts';
 import type { TaskManager } from '../tasks/manager.ts';
 import { listedState, stateOf } from '../tasks/process-state.ts';
@@ -20,10 +21,11 @@ import { readContainer, requireContainer } from './containers.ts';
 export interface TasksServiceComponents {
   readonly store: Store;
   readonly tasks: TaskManager;
+  readonly sandboxes: Pick<Sandboxes, 'bundleOf'>;
   readonly timeouts: Timeouts;
 }
 
-export function tasksService({ store, tasks: manager, timeouts }: TasksServiceComponents): Binding {
+export function tasksService({ store, tasks: manager, sandboxes, timeouts }: TasksServiceComponents): Binding {
   /** The task of a container that must exist. */
   const find = (id: string, call: Call): Task => {
     const { namespace } = call;
@@ -52,7 +54,9 @@ export function tasksService({ store, tasks: manager, timeouts }: TasksServiceCo
           `spec of container "${id}" has type ${container.spec.typeUrl}, expected ${typeUrls.spec}`,
         );
       }
+      const bundle = container.sandbox === '' ? undefined : sandboxes.bundleOf(namespace, container.sandbox);
       const pid = await manager.create({
+        sandbox: bundle === undefined ? undefined : { id: container.sandbox, bundle },
         namespace,
         id,
         runtime,

@@ -1,6 +1,6 @@
 /** The supervisor's line to one shim: task calls down, and the news that the shim is gone. */
 import { gantryShim, taskV2, taskV3 } from '@gantry/api';
-import type { MethodName, PartialMessage, RequestOf, ResponseOf } from '@gantry/api';
+import type { MethodName, PartialMessage, RequestOf, ResponseOf, ServiceType } from '@gantry/api';
 import { isCode } from '@gantry/errors';
 import { TtrpcClient } from '@gantry/ttrpc';
 
@@ -15,6 +15,8 @@ export interface ShimCallOptions {
 export interface SpokenApi {
   /** Of the task API: 2 or 3. */
   readonly version: number;
+  /** Where, as the shim said it. */
+  readonly address: string;
 }
 
 /** Version 2 of the task service has other names and the same shapes. */
@@ -25,11 +27,14 @@ export class ShimConnection {
   #service: Task;
   /** A shim that is not ours may announce version 3 and not have it. */
   readonly #isForeign: boolean;
+  /** What a shim that is not ours has said it speaks, and where. */
+  readonly spoken: SpokenApi | undefined;
 
   private constructor(client: TtrpcClient, foreign: SpokenApi | undefined) {
     this.#client = client;
     this.#service = foreign?.version === 2 ? taskServiceV2 : taskV3.TaskService;
     this.#isForeign = foreign !== undefined;
+    this.spoken = foreign;
   }
 
   /**
@@ -70,6 +75,16 @@ export class ShimConnection {
       this.#service = taskServiceV2;
       return answer;
     }
+  }
+
+  /** A call of another service than the task API, which the shim may not have. */
+  callOther<S extends ServiceType, K extends MethodName<S>>(
+    service: S,
+    method: K,
+    request: PartialMessage<RequestOf<S, K>>,
+    options: ShimCallOptions = {},
+  ): Promise<ResponseOf<S, K>> {
+    return this.#client.call(service, method, request, options);
   }
 
   /** Makes several calls whose requests leave in one write: the shim wakes up once. */

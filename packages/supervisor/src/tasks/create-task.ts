@@ -10,6 +10,7 @@ import { nowNs, taskV3, v1Types } from '@gantry/api';
 import type { types, wellKnown } from '@gantry/api';
 import { isCode, messageOf, wrap } from '@gantry/errors';
 import { failpoint } from '../failpoints.ts';
+import type { RunningSandbox } from '../shims/foreign/foreign-shims.ts';
 import type { LaunchedShim } from '../shims/launcher.ts';
 import type { ProcessIdentity } from '../shims/process-identity.ts';
 import type { Runtime } from '../shims/runtime-name.ts';
@@ -30,6 +31,8 @@ export interface CreateTask {
   readonly stderr: string;
   readonly terminal: boolean;
   readonly options: wellKnown.Any | undefined;
+  /** The sandbox that runs and that the container says it is in; its shim is used when it is not one of ours. */
+  readonly sandbox: RunningSandbox | undefined;
 }
 
 /** Tells whether two create requests ask for the same. */
@@ -121,9 +124,13 @@ async function launchForeign(
 ): Promise<AnyShim> {
   await makeBundle(manager, request, undefined);
   await failpoint('task.create.after-bundle');
-  const { config, options } = request;
+  const { config, options, sandbox } = request;
+  const { foreign } = manager.components;
+  const contents = { binary, config, options };
   try {
-    return await manager.components.foreign.launch(manager.shimRequest(request), { binary, config, options });
+    return await (sandbox === undefined
+      ? foreign.launch(manager.shimRequest(request), contents)
+      : foreign.join(manager.shimRequest(request), contents, sandbox));
   } catch (err) {
     throw wrap(err, 'failed to start shim');
   }

@@ -11,6 +11,7 @@ import { events, timestampFromNs, timestampToNs } from '@gantry/api';
 import { codeOf, messageOf, notFound } from '@gantry/errors';
 import { failpoint } from '../failpoints.ts';
 import type { ShimConnection } from '../shims/connection.ts';
+import { isInSandbox } from '../shims/foreign/foreign-bundle.ts';
 import { killProcess, processGone } from '../shims/process-identity.ts';
 import type { ProcessIdentity } from '../shims/process-identity.ts';
 import type { TaskManager } from './manager.ts';
@@ -82,6 +83,10 @@ async function shutDown(
   const closed = new Promise<void>((resolve) => {
     shim.onClose(resolve);
   });
+  if (isInSandbox(manager.components.bundles.pathOf(task))) {
+    shim.close(); // it ends with its sandbox
+    return;
+  }
   try {
     await shim.call('shutdown', { id: task.id }, { timeoutMs: timeouts.shimShutdownMs });
   } catch (err) {

@@ -11,6 +11,7 @@ import { failpoint } from '../failpoints.ts';
 import { ShimConnection } from '../shims/connection.ts';
 import { dial } from '../shims/dial.ts';
 import type { Dialled, InitStatus } from '../shims/dial.ts';
+import { isInSandbox } from '../shims/foreign/foreign-bundle.ts';
 import type { ForeignShims } from '../shims/foreign/foreign-shims.ts';
 import type { ShimLauncher, ShimRequest } from '../shims/launcher.ts';
 import { isAlive, killProcess, processGone } from '../shims/process-identity.ts';
@@ -270,8 +271,9 @@ export class TaskManager {
     await bundles.remove(name);
   }
 
-  /** Whether another task has the same shim: one that is not ours may serve a whole pod. */
+  /** Whether another task, or a sandbox, has the same shim: one that is not ours may serve a whole pod. */
   isShared({ namespace, id }: TaskName, shim: ProcessIdentity): boolean {
+    if (isInSandbox(this.components.bundles.pathOf({ namespace, id }))) return true;
     return [...this.#tasks.values()].some(
       (other) => other.process?.pid === shim.pid && (other.namespace !== namespace || other.id !== id),
     );

@@ -8,9 +8,10 @@
  *   log                what the shim says
  *   bootstrap.json     where it listens
  *   shim.pid           which process it is, if it says so
+ *   sandbox            the sandbox whose shim it is, and not the container's own
  */
 import { mkdir, open, readFile, rename, rmdir, writeFile } from 'node:fs/promises';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { wrap } from '@gantry/errors';
 import { isErrno, linux, MNT_DETACH, UMOUNT_NOFOLLOW } from '@gantry/libc';
@@ -18,6 +19,12 @@ import { parseBootstrap } from './bootstrap.ts';
 import type { Bootstrap } from './bootstrap.ts';
 
 const binaryFile = 'shim-binary-path';
+const sandboxFile = 'sandbox';
+
+/** Whether the bundle's shim is that of a sandbox, which outlives the container. On the event loop. */
+export function isInSandbox(bundle: string): boolean {
+  return existsSync(path.join(bundle, sandboxFile));
+}
 
 /** The program of the bundle's shim; undefined when the shim is ours, or there is no bundle. On the event loop. */
 export function foreignBinary(bundle: string): string | undefined {
@@ -31,7 +38,13 @@ export function foreignBinary(bundle: string): string | undefined {
 }
 
 /** Fills a bundle that was just made; `shim-binary-path` first, so that whoever finds it half-made knows what it is. */
-export async function fillBundle(bundle: string, binary: string, config: Uint8Array): Promise<void> {
+export async function fillBundle(
+  bundle: string,
+  binary: string,
+  config: Uint8Array,
+  sandboxId?: string,
+): Promise<void> {
+  if (sandboxId !== undefined) await writeFile(path.join(bundle, sandboxFile), sandboxId, { mode: 0o600 });
   await writeFile(path.join(bundle, binaryFile), binary, { mode: 0o600 });
   await writeFile(path.join(bundle, 'config.json'), config, { mode: 0o600 });
   await mkdir(path.join(bundle, 'rootfs'), { mode: 0o711 });

@@ -13,6 +13,7 @@
  * One shim may have several containers (a pod's): it is never killed while another task has it.
  */
 import { unlink } from 'node:fs/promises';
+import path from 'node:path';
 import { nowNs, taskV3, timestampToNs, wellKnown } from '@gantry/api';
 import { messageOf, unavailable, wrap } from '@gantry/errors';
 import type { Timeouts } from '../../timeouts.ts';
@@ -21,7 +22,7 @@ import type { LaunchedShim, Remains, ShimRequest } from '../launcher.ts';
 import { identify, killProcess, processGone } from '../process-identity.ts';
 import type { ProcessIdentity } from '../process-identity.ts';
 import { parseBootstrap } from './bootstrap.ts';
-import { fillBundle, foreignBinary, readBootstrap, writeBootstrap } from './foreign-bundle.ts';
+import { fillBundle, foreignBinary, isInSandbox, readBootstrap, writeBootstrap } from './foreign-bundle.ts';
 import { runAction } from './run-action.ts';
 import type { ActionOutput } from './run-action.ts';
 
@@ -45,6 +46,12 @@ export interface ForeignContents {
   readonly options: wellKnown.Any | undefined;
 }
 
+/** A sandbox whose shim runs. */
+export interface RunningSandbox {
+  readonly id: string;
+  readonly bundle: string;
+}
+
 const SIGKILL = 9;
 
 export class ForeignShims {
@@ -58,20 +65,38 @@ export class ForeignShims {
    * Gets a shim for the bundle, which exists and is empty. What of it is there after a failure the bundle says: `end`
    * takes it back.
    */
-  async launch(
-    request: ShimRequest,
-    { binary, config, options }: ForeignContents,
-  ): Promise<LaunchedShim<ProcessIdentity | undefined>> {
-    const { bundle, id } = request;
-    const { timeouts } = this.#options;
+  async launch(request: ShimRequest, contents: ForeignContents): Promise<LaunchedShim<ProcessIdentity | undefined>> {
+    return await this.#introduced(await this.bootstrap(request, contents), request.id);
+  }
+
+  /** The first half of `launch`: a shim that listens, and may be one without the task API. */
+  async bootstrap(request: ShimRequest, { binary, config, options }: ForeignContents): Promise<ShimConnection> {
+    const { bundle } = request;
     await fillBundle(bundle, binary, config);
     const input = options === undefined ? new Uint8Array() : wellKnown.Any.encode(options);
-    const { stdout } = await this.#act(request, binary, 'start', timeouts.shimStartMs, input);
-    const bootstrap = parseBootstrap(stdout);
-    await writeBootstrap(bundle, bootstrap);
-    const connection = await this.connect(bundle);
+    const { stdout } = await this.#act(request, binary, 'start', this.#options.timeouts.shimStartMs, input);
+    await writeBootstrap(bundle, parseBootstrap(stdout));
+    return await this.connect(bundle);
+  }
+
+  /** Makes the bundle one of a container in a sandbox, whose shim it gets: no process is started, and none is ended for it. */
+  async join(
+    { bundle, id }: ShimRequest,
+    { binary, config }: ForeignContents,
+    sandbox: RunningSandbox,
+  ): Promise<LaunchedShim<ProcessIdentity | undefined>> {
+    await fillBundle(bundle, binary, config, sandbox.id);
+    const found = await readBootstrap(sandbox.bundle);
+    if (found === undefined) throw unavailable(`sandbox ${sandbox.id} does not say where its shim listens`);
+    await writeBootstrap(bundle, found);
+    return await this.#introduced(await this.connect(bundle), id);
+  }
+
+  /** Asks a shim that listens who it is. */
+  async #introduced(connection: ShimConnection, id: string): Promise<LaunchedShim<ProcessIdentity | undefined>> {
     try {
-      const { shimPid } = await connection.call('connect', { id }, { timeoutMs: timeouts.shimStartMs });
+      const limits = { timeoutMs: this.#options.timeouts.shimStartMs };
+      const { shimPid } = await connection.call('connect', { id }, limits);
       return { process: identify(shimPid), connection, adopted: Promise.resolve() };
     } catch (err) {
       connection.close();
@@ -114,7 +139,7 @@ export class ForeignShims {
       await ask(connection.call('kill', { id, signal: SIGKILL, all: true }, limits));
       await ask(connection.call('wait', { id }, limits));
       await ask(connection.call('delete', { id }, limits));
-      await ask(connection.call('shutdown', { id }, limits));
+      if (!isInSandbox(bundle)) await ask(connection.call('shutdown', { id }, limits));
       connection.close();
     }
     if (process !== undefined && !shared && !(await processGone(process, 200)) && killProcess(process))
@@ -163,5 +188,7 @@ async function removeSocket(bundle: string): Promise<void> {
 function definedEnvironment(): Record<string, string> {
   const found: Record<string, string> = {};
   for (const [name, value] of Object.entries(process.env)) if (value !== undefined) found[name] = value;
+  // Programs that node runs, as our own shim, are found also where gantryd was started by the path of node.
+  found['PATH'] = [found['PATH'], path.dirname(process.execPath)].filter(Boolean).join(':');
   return found;
 }
