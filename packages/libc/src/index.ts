@@ -1,6 +1,7 @@
 export * from './clock.ts';
 export * from './constants.ts';
 export * from './devices.ts';
+export { crowdAddresses } from './address-space.ts';
 export { exerciseCalls } from './exercise.ts';
 export { errnoDescription, errnoName, errnoNumber } from './errno.ts';
 export * from './event-loop.ts';

@@ -4,7 +4,16 @@
  */
 import { messageOf } from '@gantry/errors';
 import { join } from 'node:path';
-import { findOtherLoops, linux, POLLHUP, PR_SET_PDEATHSIG, preload, SIGKILL, signals } from '@gantry/libc';
+import {
+  crowdAddresses,
+  findOtherLoops,
+  linux,
+  POLLHUP,
+  PR_SET_PDEATHSIG,
+  preload,
+  SIGKILL,
+  signals,
+} from '@gantry/libc';
 import { lineLog } from '../log.ts';
 import { lowerOomPriority } from '../oom-score.ts';
 import { controlFd } from './protocol.ts';
@@ -16,7 +25,8 @@ import { warmUpShim } from './warm-up.ts';
 
 const [, , scratch = ''] = process.argv;
 
-async function prepare(): Promise<void> {
+async function prepare(): Promise<() => void> {
+  const spreadOut = crowdAddresses();
   dieWithSupervisor();
   linux.resetInheritedSignals();
   lowerOomPriority(lineLog({ debug: false }));
@@ -24,6 +34,7 @@ async function prepare(): Promise<void> {
   await warmUpShim(scratch);
   rehearseParting();
   process.title = 'gantry-zygote';
+  return spreadOut;
 }
 
 /** What a child does first, compiled for all of them: only the event loop is really made anew. */
@@ -50,10 +61,11 @@ function dieWithSupervisor(): void {
 }
 
 /** Everything from here on happens in one turn of the loop, outside of its poll phase: a child goes on from there. */
-function begin(): void {
+function begin(spreadOut: () => void): void {
   const inheritance = { zygotePid: process.pid, otherLoops: findOtherLoops() };
   try {
     settle();
+    spreadOut();
     if (selfTest(linux, inheritance, join(scratch, 'self'))) return;
   } catch (err) {
     sayWhyNot(err);
@@ -71,7 +83,7 @@ function sayWhyNot(err: unknown): void {
 }
 
 prepare().then(
-  () => setImmediate(begin),
+  (spreadOut) => setImmediate(begin, spreadOut),
   (err: unknown) => {
     sayWhyNot(err);
     process.exit(1);

@@ -14,8 +14,14 @@ export function collectGarbage(): void {
   collect();
 }
 
+/**
+ * Every page of the old heap is emptied into new ones: what is left lies beside one another (see `crowdAddresses`), on as few
+ * pages as hold it.
+ */
 export function settle(): void {
+  setFlagsFromString('--compact-on-every-full-gc');
   for (let round = 0; round < 3; round++) collectGarbage();
+  setFlagsFromString('--no-compact-on-every-full-gc');
   finishSweeping();
   settleMalloc();
 }
