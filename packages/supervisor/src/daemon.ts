@@ -66,6 +66,7 @@ import { SpareLauncher } from './shims/spare-launcher.ts';
 import { loadSnapshotters } from './snapshotters.ts';
 import { Streams } from './streams/streams.ts';
 import { Bundles } from './tasks/bundle.ts';
+import { Checkpoints } from './tasks/checkpoints.ts';
 import { TaskManager } from './tasks/manager.ts';
 import { TaskRecords } from './tasks/record.ts';
 import { findTasks, reconcileTasks } from './tasks/reconcile.ts';
@@ -208,6 +209,10 @@ async function openRooms(config: Config, events: EventExchange, log: Log, teardo
   const gc = new GarbageCollector({ store, content: blobs, snapshots: trees, events, log, config: config.gc });
   teardowns.push(() => gc.close());
 
+  const checkpoints = new Checkpoints({ root, content: blobs });
+  void reconciled
+    .then(() => checkpoints.prepare(() => manager.all()))
+    .catch((err: unknown) => log.warn({ err: messageOf(err) }, 'looking for checkpoints of no task'));
   const imageRecords = new ImageRecords({ store, events, gc });
   const streams = new Streams();
   const plugins = pluginList({ root, snapshotters: known, gc: config.gc });
@@ -257,7 +262,7 @@ async function openRooms(config: Config, events: EventExchange, log: Log, teardo
   });
   return {
     services,
-    tasks: looked.then(() => tasksService({ store, tasks: manager, sandboxes, timeouts })),
+    tasks: looked.then(() => tasksService({ checkpoints, store, tasks: manager, sandboxes, timeouts })),
     reconciled,
   };
 }

@@ -17,6 +17,8 @@ export interface Timeouts {
   readonly taskCreateMs: number;
   /** A process to be started, hooks included. */
   readonly taskStartMs: number;
+  /** A task to be saved, or to be restored when it is started: as long as its memory and the disk need. */
+  readonly taskCheckpointMs: number;
   /** A shim to delete its task or a process of it. */
   readonly taskDeleteMs: number;
   /** Whatever else a shim is asked to do with its task. */
@@ -36,6 +38,7 @@ export const defaultTimeouts: Timeouts = {
   taskStateMs: 2000,
   taskCreateMs: 120_000,
   taskStartMs: 120_000,
+  taskCheckpointMs: 3_600_000,
   taskDeleteMs: 30_000,
   taskCallMs: 10_000,
   shimStatsMs: 2000,

@@ -556,6 +556,7 @@ function taskRows(): Row[] {
     row(s, 'pause', it, unknown, { text: /cannot pause/ }),
     row(s, 'resume', it, unknown),
     row(s, 'start', { ...it, execId: 'absent' }, notFound),
+    row(s, 'checkpoint', it, unknown, { text: /cannot checkpoint a task in created state/ }),
     row(s, 'start', it),
     row(s, 'start', it, unknown, { text: /cannot start a running process/ }),
     row(s, 'delete', it, unknown, { text: /cannot delete a running process/ }),
@@ -583,7 +584,9 @@ function taskRows(): Row[] {
     row(s, 'pause', it, unknown),
     row(s, 'exec', { ...it, execId: 'f', spec }, unknown, { text: /paused/ }),
     row(s, 'resume', it),
-    row(s, 'checkpoint', it, unimplemented, { stock: unknown }),
+    row(s, 'checkpoint', { ...it, options: { typeUrl: typeUrls.process, value: Buffer.of() } }, invalidArgument, {
+      stock: unknown,
+    }),
     row(s, 'kill', { ...it, signal: 9 }),
     row(s, 'wait', it),
     row(s, 'kill', { ...it, signal: 9 }, notFound, { text: /process already finished/ }),

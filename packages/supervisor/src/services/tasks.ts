@@ -11,6 +11,8 @@ import type { Binding } from '../rpc/handlers.ts';
 import type { Call } from '../rpc/call.ts';
 import type { Sandboxes } from '../sandboxes/sandboxes.ts';
 import type { ShimCallOptions, ShimConnection } from '../shims/connection.ts';
+import { checkpointSource, checkpointTask } from '../tasks/checkpoint-task.ts';
+import type { Checkpoints } from '../tasks/checkpoints.ts';
 import type { TaskManager } from '../tasks/manager.ts';
 import { listedState, stateOf } from '../tasks/process-state.ts';
 import type { Task } from '../tasks/task.ts';
@@ -22,10 +24,12 @@ export interface TasksServiceComponents {
   readonly store: Store;
   readonly tasks: TaskManager;
   readonly sandboxes: Pick<Sandboxes, 'bundleOf'>;
+  readonly checkpoints: Checkpoints;
   readonly timeouts: Timeouts;
 }
 
-export function tasksService({ store, tasks: manager, sandboxes, timeouts }: TasksServiceComponents): Binding {
+export function tasksService(components: TasksServiceComponents): Binding {
+  const { checkpoints, store, tasks: manager, sandboxes, timeouts } = components;
   /** The task of a container that must exist. */
   const find = (id: string, call: Call): Task => {
     const { namespace } = call;
@@ -45,7 +49,7 @@ export function tasksService({ store, tasks: manager, sandboxes, timeouts }: Tas
       const { containerId: id, rootfs, stdin, stdout, stderr, terminal, checkpoint } = request;
       const { namespace } = call;
       const container = readContainer(store, namespace, id);
-      if (checkpoint !== undefined) throw notImplemented('creating a task from a checkpoint');
+      const source = checkpointSource(checkpoints, { namespace, id }, checkpoint, request.options);
       const runtime = request.runtimePath === '' ? (container.runtime?.name ?? '') : request.runtimePath;
       const options = request.options ?? container.runtime?.options;
       const config = container.spec?.value ?? new Uint8Array(0);
@@ -55,7 +59,7 @@ export function tasksService({ store, tasks: manager, sandboxes, timeouts }: Tas
         );
       }
       const bundle = container.sandbox === '' ? undefined : sandboxes.bundleOf(namespace, container.sandbox);
-      const pid = await manager.create({
+      const create = manager.create({
         sandbox: bundle === undefined ? undefined : { id: container.sandbox, bundle },
         namespace,
         id,
@@ -67,14 +71,25 @@ export function tasksService({ store, tasks: manager, sandboxes, timeouts }: Tas
         stderr,
         terminal,
         options,
+        checkpoint: source,
       });
-      return { containerId: id, pid };
+      if (source === undefined) return { containerId: id, pid: await create };
+      try {
+        return { containerId: id, pid: await create };
+      } catch (err) {
+        if (manager.find({ namespace, id }) === undefined) await checkpoints.removeOf({ namespace, id });
+        throw err;
+      }
     },
 
     async start({ containerId, execId }, call) {
       const task = await reach(containerId, call);
       const shim = task.shim();
-      const { pid } = await shim.call('start', { id: containerId, execId }, within(timeouts.taskStartMs, call));
+      // Nobody knows init's pid before it is restored.
+      const restores = execId === '' && task.init === undefined && !task.isForeign;
+      const patienceMs = restores || task.isForeign ? timeouts.taskCheckpointMs : timeouts.taskStartMs;
+      const { pid } = await shim.call('start', { id: containerId, execId }, within(patienceMs, call));
+      if (restores) await checkpoints.removeOf(task);
       if (execId === '') task.become(v1Types.Status.RUNNING);
       await failpoint('task.start.after-shim');
       if (execId === '') manager.note(task, pid);
@@ -82,7 +97,9 @@ export function tasksService({ store, tasks: manager, sandboxes, timeouts }: Tas
     },
 
     async delete({ containerId }, call) {
-      const exit = await manager.delete(await reach(containerId, call));
+      const task = await reach(containerId, call);
+      const exit = await manager.delete(task);
+      await checkpoints.removeOf(task);
       return { id: containerId, pid: exit.pid, exitStatus: exit.status, exitedAt: timestampFromNs(exit.atNs) };
     },
 
@@ -95,6 +112,14 @@ export function tasksService({ store, tasks: manager, sandboxes, timeouts }: Tas
 
     async get({ containerId, execId }, call) {
       return { process: await stateOf(await reach(containerId, call), execId, timeouts.taskStateMs) };
+    },
+
+    async checkpoint({ containerId, parentCheckpoint, options }, call) {
+      const { lease, namespace } = call;
+      if (parentCheckpoint !== '') throw notImplemented('a checkpoint with a parent');
+      const { spec } = readContainer(store, namespace, containerId);
+      const limits = within(timeouts.taskCheckpointMs, call);
+      return checkpointTask(await reach(containerId, call), { checkpoints, spec, options, lease, limits });
     },
 
     async list(_request, call) {

@@ -16,6 +16,7 @@ import type { ProcessIdentity } from '../shims/process-identity.ts';
 import type { Runtime } from '../shims/runtime-name.ts';
 import { mapBinary, optionsAsJson, resolveRuntime } from '../shims/runtime-name.ts';
 import type { TaskName } from './bundle.ts';
+import type { CheckpointSource } from './checkpoint-task.ts';
 import type { TaskManager } from './manager.ts';
 import type { Task } from './task.ts';
 
@@ -33,18 +34,20 @@ export interface CreateTask {
   readonly options: wellKnown.Any | undefined;
   /** The sandbox that runs and that the container says it is in; its shim is used when it is not one of ours. */
   readonly sandbox: RunningSandbox | undefined;
+  /** What the task is restored from, when it is started; its directory outlives the create. */
+  readonly checkpoint: CheckpointSource | undefined;
 }
 
 /** Tells whether two create requests ask for the same. */
 export function fingerprint(request: CreateTask): string {
-  const { config, options, rootfs, runtime, stdin, stdout, stderr, terminal } = request;
+  const { checkpoint, config, options, rootfs, runtime, stdin, stdout, stderr, terminal } = request;
   const hash = createHash('sha256').update(config);
-  hash.update(JSON.stringify([rootfs, runtime, stdin, stdout, stderr, terminal, options?.typeUrl]));
+  hash.update(JSON.stringify([rootfs, runtime, stdin, stdout, stderr, terminal, options?.typeUrl, checkpoint?.name]));
   if (options !== undefined) hash.update(options.value);
   return hash.digest('hex');
 }
 
-/** Resolves to the pid of init. Throws with nothing left behind. */
+/** Resolves to the pid of init, 0 when that is to be restored. Throws with nothing left behind. */
 export async function createTask(manager: TaskManager, given: CreateTask): Promise<number> {
   const { binaries, bundles, log, records, runtimes } = manager.components;
   const found = resolveRuntime(given.runtime, runtimes);
@@ -65,7 +68,8 @@ export async function createTask(manager: TaskManager, given: CreateTask): Promi
   try {
     records.create(request, record);
     await failpoint('task.create.after-intent');
-    const { shim, pid } = await launchAndCreate(manager, request, found, steps);
+    const directory = await request.checkpoint?.open();
+    const { shim, pid } = await launchAndCreate(manager, request, found, steps, directory);
     if (found.kind === 'foreign') await bundles.noteForeign(request, shim.process, pid);
     await failpoint('task.create.after-create');
     task.process = shim.process;
@@ -93,13 +97,14 @@ async function launchAndCreate(
   request: CreateTask,
   runtime: Runtime,
   steps: Steps,
+  checkpoint: string | undefined,
 ): Promise<{ readonly shim: AnyShim; readonly pid: number }> {
   for (let attempt = 1; ; attempt += 1) {
     const shim = await (runtime.kind === 'own' ? launch(manager, request) : launchForeign(manager, request, runtime));
     steps.shim = shim;
     try {
       await failpoint('task.create.after-launch');
-      return { shim, pid: await createInShim(manager, request, shim) };
+      return { shim, pid: await createInShim(manager, request, shim, checkpoint) };
     } catch (err) {
       if (attempt > 1 || !(await wasLost(shim))) throw err;
       shim.connection.close();
@@ -157,9 +162,14 @@ async function makeBundle(manager: TaskManager, name: TaskName, shim: ProcessIde
 }
 
 /** Resolves to the pid of init. */
-async function createInShim(manager: TaskManager, request: CreateTask, shim: AnyShim): Promise<number> {
+async function createInShim(
+  manager: TaskManager,
+  request: CreateTask,
+  shim: AnyShim,
+  checkpoint: string | undefined,
+): Promise<number> {
   const { bundles, timeouts } = manager.components;
-  const wanted = shimRequest(request, bundles.pathOf(request));
+  const wanted = shimRequest(request, bundles.pathOf(request), checkpoint);
   const created = shim.connection.call('create', wanted, { timeoutMs: timeouts.taskCreateMs });
   const [adopted, outcome] = await Promise.allSettled([shim.adopted, created]);
   if (adopted.status === 'rejected') throw wrap(adopted.reason, 'failed to start shim');
@@ -167,9 +177,10 @@ async function createInShim(manager: TaskManager, request: CreateTask, shim: Any
   return outcome.value.pid;
 }
 
-function shimRequest(request: CreateTask, bundle: string): taskV3.CreateTaskRequest {
+function shimRequest(request: CreateTask, bundle: string, checkpoint: string | undefined): taskV3.CreateTaskRequest {
   const { id, options, rootfs, stdin, stdout, stderr, terminal } = request;
-  return taskV3.CreateTaskRequest.create({ id, bundle, rootfs, stdin, stdout, stderr, terminal, options });
+  const wanted = { id, bundle, rootfs, stdin, stdout, stderr, terminal, options };
+  return taskV3.CreateTaskRequest.create(checkpoint === undefined ? wanted : { ...wanted, checkpoint });
 }
 
 /** Takes back every step; what fails is logged and the rest goes on. The caller's deadline plays no part. */

@@ -128,7 +128,8 @@ export class TaskManager {
 
   /** Connects a task with its shim and watches the line. */
   attach(task: Task, shim: ShimConnection, init: InitStatus): void {
-    task.init = init;
+    // Of one that is to be restored the shim alone will know which process it is.
+    task.init = init.pid === 0 ? undefined : init;
     task.state = { kind: 'attached', shim };
     shim.onClose(() => {
       if (this.#closed || task.deleted !== undefined || task.state.kind !== 'attached' || task.state.shim !== shim)
