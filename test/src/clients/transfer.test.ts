@@ -186,7 +186,7 @@ t.test('images come from a registry and go to one', { skip, timeout: 110_000 }, 
   });
 
   await t.test(
-    'a ctr of containerd 2 pulls, runs, tags and pushes',
+    'a ctr of containerd 2 pulls, runs, tags, pushes, exports and imports',
     { skip: newCtr() === undefined && 'no ctr of containerd 2.x' },
     async (t) => {
       const made = await box.seed('team/ctr:1', [100_000]);
@@ -207,7 +207,15 @@ t.test('images come from a registry and go to one', { skip, timeout: 110_000 }, 
         made.descriptor.digest,
       );
       t.not((await call('images', 'pull', name)).code, 0, 'not without the password');
+      const archive = path.join(box.dir, 'ctr.tar');
+      const exported = await call('images', 'export', archive, name);
+      t.equal(exported.code, 0, exported.stderr);
       await call('images', 'rm', '--sync', name, other);
+      const imported = await call('images', 'import', archive);
+      t.equal(imported.code, 0, imported.stderr);
+      t.match((await call('images', 'ls', '-q')).stdout, name);
+      t.equal((await call('run', '--rm', name, 'y', 'echo', 'again')).stdout, 'again\n');
+      await call('images', 'rm', '--sync', name);
     },
   );
 
