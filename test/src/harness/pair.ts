@@ -5,6 +5,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type t from 'tap';
+import { chainIds, parseDigest } from '@gantry/oci';
 import { run, runOnTerminal } from './command.ts';
 import type { CommandOptions, CommandResult } from './command.ts';
 import { gantryd } from './gantryd.ts';
@@ -12,7 +13,7 @@ import type { DaemonProcess } from './gantryd.ts';
 import { hostState, leaks } from './leaks.ts';
 import { removeScratch, scratchDirectory, scratchNamespace } from './scratch.ts';
 import { stockContainerd } from './stock.ts';
-import { ociArchive } from './tarball.ts';
+import { ociArchive, sha256 } from './tarball.ts';
 
 /** One of the two, with what a command line needs to know of it. */
 export interface Side {
@@ -105,6 +106,37 @@ export class Pair {
     const stock = await this.ctr(this.stock, words, options);
     const ours = await this.ctr(this.ours, words, options);
     return { stock, ours };
+  }
+
+  /**
+   * Runs `look` on the tree of an image with these layers, which is unpacked in the snapshotter. (`ctr images mount` of 1.6 always
+   * takes the default one.)
+   */
+  async withTree<T>(
+    side: Side,
+    snapshotter: string,
+    layers: readonly Buffer[],
+    look: (root: string) => T | Promise<T>,
+  ): Promise<T> {
+    const chain = chainIds(layers.map((layer) => parseDigest(sha256(layer)))).at(-1) ?? '';
+    const target = path.join(side.dir, `tree-${snapshotter}`);
+    const words = ['-a', side.daemon.address, '-n', side.namespace, 'snapshots', '--snapshotter', snapshotter];
+    const call = async (...more: string[]): Promise<string> => {
+      const { code, stdout, stderr } = await run('ctr', [...words, ...more]);
+      if (code !== 0) throw new Error(`${side.daemon.name}: ctr snapshots ${more.join(' ')}: ${stderr}`);
+      return stdout;
+    };
+    await call('prepare', target, chain); // unlike a view it is not garbage to ctr
+    mkdirSync(target);
+    const mounted = await run('sh', ['-euc', await call('mounts', target, target)]);
+    try {
+      if (mounted.code !== 0) throw new Error(`mounting ${target}: ${mounted.stderr}`);
+      return await look(target);
+    } finally {
+      if (mounted.code === 0) await run('umount', [target]);
+      await run('rmdir', [target]);
+      await call('rm', target);
+    }
   }
 
   /** Has both collect their garbage, which they do by themselves at a moment of their own choosing. */

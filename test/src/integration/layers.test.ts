@@ -105,7 +105,7 @@ const last = tar([
 const untimed: ReadonlySet<string> = new Set(['', 'implied', 'implied/parents', 'hidden', 'keep']);
 
 interface Seen {
-  readonly what: string;
+  what: string;
   readonly xattrs: Readonly<Record<string, string>>;
 }
 
@@ -134,21 +134,19 @@ function listing(root: string, below = ''): Record<string, Seen> {
   return seen;
 }
 
+/** containerd's native snapshotter copies directories without their times. */
+function forgetDirectoryTimes(tree: Readonly<Record<string, Seen>>): void {
+  for (const seen of Object.values(tree)) if (seen.what.startsWith('4')) seen.what = seen.what.replace(/mtime \d+/, '');
+}
+
 t.setTimeout(120_000);
 t.test('a stack of layers unpacks to the same tree', { skip, timeout: 110_000 }, async (t) => {
   const pair = new Pair();
   await pair.start();
   const archive = path.join(pair.dir, 'layers.tar');
   const layers = [await everyKind(pair.dir), changes, last];
-  const mounted = async (side: Side, snapshotter: string): Promise<Record<string, Seen>> => {
-    const target = path.join(side.dir, `mnt-${snapshotter}`);
-    mkdirSync(target);
-    const result = await pair.ctr(side, ['images', 'mount', '--snapshotter', snapshotter, name, target]);
-    t.equal(result.code, 0, `${side.daemon.name}: ${result.stderr}`);
-    const seen = listing(target);
-    await pair.ctr(side, ['images', 'unmount', '--rm', '--snapshotter', snapshotter, target]);
-    return seen;
-  };
+  const mounted = async (side: Side, snapshotter: string): Promise<Record<string, Seen>> =>
+    pair.withTree(side, snapshotter, layers, (root) => listing(root));
   let expected: Record<string, Seen> = {};
   for (const gzip of [true, false]) {
     writeFileSync(archive, ociArchive({ layers, gzip, name }));
@@ -159,10 +157,8 @@ t.test('a stack of layers unpacks to the same tree', { skip, timeout: 110_000 },
       const ours = await mounted(pair.ours, snapshotter);
       if (snapshotter === 'overlayfs') expected = stock;
       t.ok(Object.keys(stock).length > 25, 'there is something to compare');
+      if (snapshotter === 'native') for (const seen of [stock, ours]) forgetDirectoryTimes(seen);
       t.same(ours, stock, `the tree in ${snapshotter}, ${gzip ? 'gzip' : 'plain'}`);
-      for (const side of [pair.stock, pair.ours]) {
-        for (const dir of [`mnt-${snapshotter}`]) await run('rmdir', [path.join(side.dir, dir)]);
-      }
     }
     await pair.both(['images', 'rm', '--sync', name]);
   }
