@@ -15,6 +15,7 @@ setup:
 build: setup ## compiles everything (TypeScript only, nothing native)
 	@node packages/api/build/generate.mjs
 	@$(BIN)/tsc -b
+	@node packages/supervisor/build/revision.mjs
 	@node packages/supervisor/build/bundle.mjs
 	@node runtime/build/bundle.mjs --if-needed
 	@node shim/build/bundle.mjs --if-needed

@@ -102,7 +102,7 @@ export class Task {
 
   /** Sets the container up; init waits for `start`. */
   static async create(parts: TaskParts, request: CreateTask): Promise<Task> {
-    const spec = readSpec(request.bundle);
+    const spec = inRuntime('create', () => readSpec(request.bundle));
     checkTerminal(spec, request.stdio.terminal);
     const { reaper } = parts;
     const stdio = await openStdio(stdioParts(parts, request), request.stdio);

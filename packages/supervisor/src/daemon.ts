@@ -71,7 +71,7 @@ import { TaskManager } from './tasks/manager.ts';
 import { TaskRecords } from './tasks/record.ts';
 import { findTasks, reconcileTasks } from './tasks/reconcile.ts';
 import { defaultTimeouts } from './timeouts.ts';
-import { version } from './version.ts';
+import { revision, version } from './version.ts';
 import { withResolvers } from './with-resolvers.ts';
 
 /** What the answer of one more shim may take at the start, on a busy machine. */
@@ -154,7 +154,7 @@ async function assemble(
   );
   const tasksBinding = opened.promise.then(({ tasks: found }) => found);
   const all = [
-    versionService({ version, revision: '' }),
+    versionService({ version, revision: revision() }),
     eventsService({ exchange: events }),
     later(tasks.TasksService, tasksBinding),
     ...bindings,

@@ -344,6 +344,9 @@ function contentRows(): Row[] {
     row(s, 'listStatuses', { filters: ['ref='] }, invalidArgument),
     row(s, 'write', [{ ...commit, expected: absentDigest }], failedPrecondition),
     row(s, 'write', [write, { ...commit, total: 1n }], failedPrecondition),
+    // An offset of 0 begins anew, also where there is no data.
+    row(s, 'write', [write, { action: WriteAction.COMMIT, offset: 0n, expected: digest }], failedPrecondition),
+    row(s, 'write', [write, { action: WriteAction.WRITE, offset: 3n }], outOfRange),
     row(s, 'abort', { ref: 'r' }),
     row(s, 'abort', { ref: 'r' }, notFound),
     row(s, 'status', { ref: 'r' }, notFound),

@@ -110,17 +110,17 @@ async function* write(
         if (expected !== '' && store.has(namespace, expected)) {
           await writer.close();
           await store.abort(namespace, writer.ref, call.lease);
-          throw alreadyExists(`content ${expected}`);
+          throw alreadyExists(`blob with expected digest ${expected} exists`);
         }
         if (total > 0n) await writer.setTotal(total);
       }
-      if (request.action !== content.WriteAction.STAT && request.data.length > 0) {
-        await writer.write(request.data, request.offset);
-      }
+      // Without data too: an offset of 0 begins anew, any other must be where the ingest is.
+      if (request.action !== content.WriteAction.STAT) await writer.write(request.data, request.offset);
       if (request.action === content.WriteAction.COMMIT) {
+        const { total: announced } = writer.status();
         const info = await commit(writer, request);
         publisher.publish(namespace, '/content/create', events.ContentCreate, { digest: info.digest, size: info.size });
-        yield committed(request.action, info);
+        yield { ...committed(request.action, info), total: announced };
         return;
       }
       yield progress(request.action, writer);
@@ -158,7 +158,6 @@ function committed(action: number, info: ContentInfo): PartialMessage<content.Wr
     startedAt: timestampFromNs(info.createdAtNs),
     updatedAt: timestampFromNs(info.updatedAtNs),
     offset: info.size,
-    total: info.size,
     digest: info.digest,
   };
 }
