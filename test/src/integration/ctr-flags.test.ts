@@ -17,7 +17,13 @@ t.test("ctr's flags do the same", { skip, timeout: 300_000 }, async (t) => {
   // A run that is refused leaves its snapshot to the garbage collection: each has a name of its own.
   let runs = 0;
   const shell = (script: string, ...flags: string[]): string[] => [
-    ...['run', '--rm', ...flags, imageName, `c${(runs += 1)}`, 'sh', '-c'],
+    'run',
+    '--rm',
+    ...flags,
+    imageName,
+    `c${(runs += 1)}`,
+    'sh',
+    '-c',
     script,
   ];
   const status = '/proc/self/status';
@@ -87,6 +93,7 @@ t.test("ctr's flags do the same", { skip, timeout: 300_000 }, async (t) => {
     await same(['containers', 'create', imageName, 'l1', 'true']);
     await same(['containers', 'create', '--label', 'bad', imageName, 'l2', 'true']);
     await same(['containers', 'rm', '--keep-snapshot', 'l1']);
+    await pair.collectGarbage(); // nobody has it any more
     await same(['snapshots', 'rm', 'l1']);
     const spec = path.join(pair.dir, 'spec.json');
     const { stdout } = await run('ctr', ['oci', 'spec']);
