@@ -37,8 +37,9 @@ export interface StoredContent {
 export class Checkpoints {
   readonly #dir: string;
   readonly #content: ContentStore;
-  /** The tasks that have a directory, so that the others cost nothing. */
+  /** The tasks that have a directory, so that the others cost nothing; not all of them before `prepare` has looked. */
   readonly #keys = new Set<string>();
+  #hasLooked = false;
 
   constructor({ root, content }: { readonly root: string; readonly content: ContentStore }) {
     this.#dir = path.join(root, 'checkpoints');
@@ -56,6 +57,7 @@ export class Checkpoints {
       if (known.has(key)) this.#keys.add(key);
       else await this.#removeEntry(entry);
     }
+    this.#hasLooked = true;
   }
 
   /** An empty directory of the task's, 0700. */
@@ -69,7 +71,7 @@ export class Checkpoints {
   /** Removes every directory of the task. */
   async removeOf(name: TaskName): Promise<void> {
     const key = keyOf(name);
-    if (!this.#keys.has(key)) return;
+    if (this.#hasLooked && !this.#keys.has(key)) return;
     for (const entry of await readdirOrEmpty(this.#dir)) {
       if (entry.startsWith(`${key}.`)) await this.#removeEntry(entry);
     }
