@@ -16,7 +16,7 @@ import { join } from 'node:path';
 import { ownCgroupPaths, openCgroup } from '@gantry/cgroups';
 import type { Cgroup } from '@gantry/cgroups';
 import { failedPrecondition, unknown } from '@gantry/errors';
-import { AT_FDCWD, isErrno, O_RDWR, SIGKILL, WNOHANG } from '@gantry/libc';
+import { AT_FDCWD, isErrno, O_RDWR, PR_SET_NO_NEW_PRIVS, SIGKILL, WNOHANG } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
 import { Child } from './child.ts';
 import { CleanUp, Descriptors } from './clean-up.ts';
@@ -28,12 +28,13 @@ import { hostMountsOf, namespacesToJoin, stdioToInherit } from './criu/externals
 import type { CriuOptions } from './criu/messages.ts';
 import { restoreLog } from './criu/options.ts';
 import type { RestoreSettings } from './criu/options.ts';
-import { bindsIn, enterRestoreRoot, rootIn } from './criu/restore-root.ts';
+import { bindsIn, enterRestoreRoot, nullDeviceIn, rootIn } from './criu/restore-root.ts';
 import type { RestoreRoot } from './criu/restore-root.ts';
 import { CriuSession, findCriu } from './criu/session.ts';
 import { Deadline, ParentChannel } from './handshake.ts';
 import { hostCgroups } from './host-cgroups.ts';
 import { hasHooks } from './hooks.ts';
+import { joinKeyring } from './init/init.ts';
 import { LinuxContainer } from './linux-container.ts';
 import { containerFlags, hasNew, namespaceOf } from './namespaces/plan.ts';
 import { joinResctrl } from './resctrl.ts';
@@ -102,7 +103,7 @@ function restoreSteps(sys: Syscalls, request: RestoreRequest, cleanUp: CleanUp):
     root: rootIn(root.place),
     inheritFd: [...namespaces.inherited, ...stdioToInherit(sys, checkpoint.imagePath, streams, nothing, descriptors)],
     joinNs: namespaces.joined,
-    extMnt: [...bindsIn(root), ...hostMountsOf(spec, rootfs.cgroup)],
+    extMnt: [...bindsIn(root), ...hostMountsOf(spec, rootfs.cgroup, nullDeviceIn(root.place))],
     ...(checkpoint.lsmProfile === undefined ? {} : { lsmProfile: checkpoint.lsmProfile }),
     ...(checkpoint.lsmMountContext === undefined ? {} : { lsmMountContext: checkpoint.lsmMountContext }),
   };
@@ -164,6 +165,7 @@ function callCriu(sys: Syscalls, request: RestoreRequest, call: Call): number {
     prepare: () => {
       enterRestoreRoot(sys, root);
       reopenDirectories(sys, directories);
+      beWhatIsNotSaved(sys, request);
     },
   });
   if (cgroup.mode !== 'unified') cgroup.addProcess(session.pid);
@@ -181,6 +183,12 @@ function callCriu(sys: Syscalls, request: RestoreRequest, call: Call): number {
   if (restoredPid <= 0) throw unknown('criu restored nothing');
   told.pid = restoredPid;
   return restoredPid;
+}
+
+/** What criu does not save and what its processes inherit from it: set in the process that becomes criu. */
+function beWhatIsNotSaved(sys: Syscalls, { id, noNewKeyring, spec }: RestoreRequest): void {
+  if (noNewKeyring !== true) joinKeyring(sys, id);
+  if (spec.process?.noNewPrivileges === true) sys.prctl(PR_SET_NO_NEW_PRIVS, 1n);
 }
 
 /**

@@ -5,7 +5,7 @@
  *   what                                        name in the images                 after a restore
  *   a bind mount                                its destination                    the source in the configuration
  *   a v1 control group shown to the container   its place                          the new container's group
- *   a masked file                               /dev/null                          the host's null device
+ *   a masked file                               /dev/null                          a null device
  *   a device node of the host (user namespace)  its path                           the host's
  *   a namespace that was joined (net, pid)      extRootNetNS, extRootPidNS         what the configuration names
  *   stdin, stdout, stderr: a pipe               pipe:[inode]                       the caller's descriptor
@@ -71,12 +71,12 @@ export function hostDevices(spec: Spec): string[] {
   return [...defaultDevices, ...(spec.linux?.devices ?? [])].map(({ path }) => normalDestination(path));
 }
 
-/** What of the host's is shown to a restored container without being in its list of mounts. */
-export function hostMountsOf(spec: Spec, cgroups: CgroupView): ExternalMount[] {
+/** What is shown to a restored container without being its own or in its list of mounts. */
+export function hostMountsOf(spec: Spec, cgroups: CgroupView, nullDevicePath: string): ExternalMount[] {
   return [
     ...cgroupBinds(spec, cgroups).map(({ name, source }) => ({ key: name, value: source })),
     ...hostDevices(spec).map((path) => ({ key: path, value: path })),
-    { key: nullDevice, value: nullDevice },
+    { key: nullDevice, value: nullDevicePath },
   ];
 }
 

@@ -5,6 +5,7 @@
  *
  *   STATE/criu/        a tmpfs
  *     root             the root file system, a mount as criu wants it
+ *     null             a null device for masked files: the host's own would be the container's to change
  *     0, 1, …          the bind mounts in the order of the list
  *
  * Mount points that the root lacks are made as for a new container, because criu makes none.
@@ -15,13 +16,17 @@ import {
   AT_FDCWD,
   AT_RECURSIVE,
   CLONE_NEWNS,
+  makedev,
   MNT_DETACH,
+  MOUNT_ATTR_NOEXEC,
+  MOUNT_ATTR_NOSUID,
   MS_SLAVE,
   O_CREAT,
   O_DIRECTORY,
   O_NOFOLLOW,
   O_PATH,
   O_RDONLY,
+  S_IFCHR,
 } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
 import { attach, copyTree, mountDetached } from '../rootfs/detached.ts';
@@ -42,6 +47,11 @@ export function rootIn(place: string): string {
   return join(place, 'root');
 }
 
+/** Where the null device is, for criu. */
+export function nullDeviceIn(place: string): string {
+  return join(place, 'null');
+}
+
 /** The bind mounts by the names that they have in the images. */
 export function bindsIn({ place, mounts }: RestoreRoot): ExternalMount[] {
   return mounts.flatMap(({ destination, tree }, index) =>
@@ -53,10 +63,12 @@ export function bindsIn({ place, mounts }: RestoreRoot): ExternalMount[] {
 export function enterRestoreRoot(sys: Syscalls, plan: RestoreRoot): void {
   sys.unshare(CLONE_NEWNS);
   sys.mountSetattr(AT_FDCWD, '/', AT_RECURSIVE, { set: 0, clear: 0, propagation: MS_SLAVE });
-  const attributes = { set: 0, clear: 0 };
+  const attributes = { set: MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, clear: 0 };
   const tmpfs = mountDetached(sys, { type: 'tmpfs', source: 'tmpfs', attributes, superFlags: [], data: ['mode=700'] });
   using(sys, sys.openat(AT_FDCWD, plan.place, O_PATH | O_DIRECTORY | O_NOFOLLOW), (fd) => attach(sys, tmpfs, fd));
   sys.mkdirat(tmpfs, 'root', 0o755);
+  sys.mknodat(tmpfs, 'null', S_IFCHR | 0o666, makedev(1, 3));
+  sys.fchmodat(tmpfs, 'null', 0o666);
   attachOnHost(sys, plan.root, rootIn(plan.place));
   for (const [index, { tree }] of plan.mounts.entries()) {
     if (tree !== undefined) using(sys, makePlace(sys, tmpfs, String(index), tree), (fd) => attach(sys, tree.fd, fd));

@@ -129,13 +129,13 @@ export class RuntimeBench {
   }
 
   /** As `call`, for a command whose output goes to files: a detached container keeps a pipe open. */
-  callDetached(name: RuntimeName, words: readonly string[]): RuntimeResult {
+  callDetached(name: RuntimeName, words: readonly string[], options: { timeoutMs?: number } = {}): RuntimeResult {
     const { status, stderr } = spawnSync(
       '/bin/sh',
       ['-c', 'exec "$@" >"$OUT" 2>"$OUT.err" </dev/null', 'sh', ...this.command(name, words).flat()],
       {
         encoding: 'utf8',
-        timeout: 30_000,
+        timeout: options.timeoutMs ?? 30_000,
         cwd: this.bundle,
         env: { ...process.env, OUT: path.join(this.dir, 'out') },
       },

@@ -1,0 +1,322 @@
+/**
+ * Checkpoint and restore with a criu that works: by the runtime's command line, whose images runc reads and the other way
+ * round, and through gantryd with Debian's ctr. The containers count; what they count goes on without a gap. Runs in the
+ * virtual machine, because criu depends on the kernel. Host network: Debian's criu cannot save a network namespace there,
+ * with runc neither.
+ */
+import t from 'tap';
+import { spawnSync } from 'node:child_process';
+import {
+  closeSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import path from 'node:path';
+import { packAny, runcOptions, snapshots, tasks } from '@gantry/api';
+import {
+  ctr,
+  gantryd,
+  hostState,
+  imageName,
+  leaks,
+  missing,
+  ociArchive,
+  outcome,
+  removeScratch,
+  Rpc,
+  RuntimeBench,
+  scratchDirectory,
+  scratchNamespace,
+  until,
+} from '../index.ts';
+import type { RuntimeName } from '../index.ts';
+
+/** criu's kernel modules; only the virtual machine has them here. */
+const modules = '/modules/criu';
+const skip =
+  missing('criu', 'runc', 'ctr') ?? (existsSync(modules) ? false : 'criu depends on the kernel; see test/vm');
+
+/** A machine in software emulation needs seconds where a real one needs milliseconds. */
+const slowMs = 120_000;
+
+const counting = 'i=0; while true; do i=$((i+1)); echo $i >> /out/n; sleep 0.1; done';
+
+t.setTimeout(slowMs * 5);
+
+/** What a container has counted into a file. */
+class Count {
+  readonly #file: string;
+
+  constructor(directory: string) {
+    mkdirSync(directory, { recursive: true });
+    this.#file = path.join(directory, 'n');
+  }
+
+  numbers(): number[] {
+    const text = existsSync(this.#file) ? readFileSync(this.#file, 'utf8') : '';
+    return text.split('\n').slice(0, -1).map(Number);
+  }
+
+  /** Resolves when more has been counted; without a gap and nothing twice, as by one process that never ended. */
+  async goesOn(test: Pick<typeof t, 'same'>, what: string): Promise<void> {
+    const seen = this.numbers().length;
+    await until(`${what}: counting`, () => this.numbers().length > seen + 3, slowMs);
+    const numbers = this.numbers();
+    test.same(
+      numbers.filter((number, index) => number !== index + 1),
+      [],
+      `${what}: ${numbers.length} numbers without a gap`,
+    );
+  }
+}
+
+/** What the kernel says of a process that a restore must bring back. */
+function seenOf(pid: number): unknown {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  const fields = ['Uid', 'Gid', 'Groups', 'CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb', 'NoNewPrivs', 'Seccomp'];
+  const mounts = readFileSync(`/proc/${pid}/mountinfo`, 'utf8').trim().split('\n');
+  const places = mounts.map((line) => {
+    const [, , , root, place, options, ...rest] = line.split(' ');
+    const type = rest[rest.indexOf('-') + 1];
+    // The null device that masks a file is another one's, with the options of where it comes from.
+    return [place, root, root === '/null' ? '' : options, type].join(' ');
+  });
+  return {
+    status: fields.map((name) => new RegExp(`^${name}:.*$`, 'm').exec(status)?.[0]),
+    group: readFileSync(`/proc/${pid}/cgroup`, 'utf8'),
+    command: readFileSync(`/proc/${pid}/cmdline`, 'latin1'),
+    places: places.toSorted(),
+  };
+}
+
+if (skip === false) {
+  for (const name of readFileSync(path.join(modules, 'order'), 'utf8').trim().split('\n')) {
+    spawnSync('insmod', [path.join(modules, `${name}.ko`)]);
+  }
+}
+
+t.test('checkpoint and restore by the command line, beside runc', { skip, timeout: slowMs * 5 }, async (t) => {
+  const bench = new RuntimeBench();
+  t.teardown(() => void bench.remove());
+  const out = path.join(bench.dir, 'out-dir');
+  const count = new Count(out);
+  const images = (name: string): string => path.join(bench.dir, 'images', name);
+  mkdirSync(path.join(bench.dir, 'images'));
+  bench.configure(
+    bench.spec(['sh', '-c', counting], (spec) => {
+      spec.linux.namespaces = ['pid', 'ipc', 'uts', 'mount', 'cgroup'].map((type) => ({ type }) as never);
+      spec.mounts.push({ destination: '/out', type: 'bind', source: out, options: ['rbind'] });
+      spec.mounts.push({ destination: '/made/file', type: 'bind', source: '/etc/passwd', options: ['bind', 'ro'] });
+      spec.mounts.push({ destination: '/tmp', type: 'tmpfs', source: 'tmpfs', options: ['nosuid'] });
+    }),
+  );
+  // runc saves no container whose streams are files of the host.
+  const call = (name: RuntimeName, ...words: readonly string[]): void => {
+    const log = path.join(bench.dir, 'log');
+    rmSync(log, { force: true });
+    const [command, args] = bench.command(name, ['--log', log, ...words]);
+    const { status } = spawnSync(command, args, { stdio: 'ignore', timeout: slowMs, cwd: bench.bundle });
+    t.equal(status, 0, `${name} ${words.join(' ')}: ${existsSync(log) ? readFileSync(log, 'utf8') : ''}`);
+  };
+  const work = ['--work-path', path.join(bench.dir, 'work')];
+  const pidFile = path.join(bench.dir, 'pid');
+  const pid = (): number => Number(readFileSync(pidFile, 'utf8'));
+
+  call('gantry', 'run', '-d', '--pid-file', pidFile, 'box');
+  await count.goesOn(t, 'a new container');
+  const before = seenOf(pid());
+
+  call('gantry', 'checkpoint', '--image-path', images('memory'), ...work, '--pre-dump', 'box');
+  await count.goesOn(t, 'after a pre-dump');
+  const full = path.join(bench.dir, 'full');
+  mkdirSync(full);
+  spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', full]);
+  const failed = bench.call('gantry', ['checkpoint', '--image-path', full, 'box'], { timeoutMs: slowMs });
+  spawnSync('umount', [full]);
+  t.equal(failed.code, 1);
+  t.match(failed.stderr, /criu failed: .*No space left on device/, 'a full disk');
+  await count.goesOn(t, 'after a checkpoint that failed');
+
+  const parent = ['--parent-path', '../memory'];
+  call('gantry', 'checkpoint', '--image-path', images('one'), ...work, ...parent, 'box');
+  t.same(readdirSync(bench.stateRoot('gantry')), [], 'the container is gone');
+  t.same(bench.groups(), [], 'and its control group');
+  const stopped = count.numbers().length;
+  call('gantry', 'restore', '-d', '--pid-file', pidFile, '--image-path', images('one'), ...work, 'box');
+  await count.goesOn(t, 'restored');
+  t.ok(count.numbers().length > stopped);
+  t.same(seenOf(pid()), before, 'identity, mounts and control group are what they were');
+  t.notMatch(readFileSync('/proc/self/mountinfo', 'utf8'), bench.dir, 'nothing is mounted on the host');
+
+  call('gantry', 'checkpoint', '--image-path', images('two'), ...work, 'box');
+  call('runc', 'restore', '-d', '--pid-file', pidFile, '--image-path', images('two'), ...work, 'box');
+  await count.goesOn(t, 'restored by runc');
+  call('runc', 'checkpoint', '--image-path', images('three'), ...work, 'box');
+  call('gantry', 'restore', '-d', '--pid-file', pidFile, '--image-path', images('three'), ...work, 'box');
+  await count.goesOn(t, 'restored from runc’s checkpoint');
+  call('gantry', 'delete', '--force', 'box');
+  t.same(bench.remove(), [], 'no control group is left');
+});
+
+t.test('checkpoint and restore through gantryd and ctr', { skip, timeout: slowMs * 5 }, async (t) => {
+  const before = hostState();
+  const dir = scratchDirectory();
+  const namespace = scratchNamespace('k');
+  const daemon = gantryd(dir);
+  await daemon.start();
+  const rpc = new Rpc(daemon.address);
+  t.teardown(() => rpc.close());
+  const say = async (...words: string[]): Promise<string> => {
+    const { code, stdout, stderr } = await ctr(daemon, namespace, words, { timeoutMs: slowMs });
+    t.equal(code, 0, `ctr ${words.join(' ')}: ${stderr}`);
+    return stdout;
+  };
+  const ask = (method: string, request: object): Promise<unknown> =>
+    rpc.call(tasks.TasksService, method, request, { namespace, timeoutMs: slowMs });
+  const status = async (id: string): Promise<string> =>
+    new RegExp(`^${id}\\s+\\d+\\s+(\\S+)`, 'm').exec(await say('tasks', 'ls'))?.[1] ?? 'none';
+  const checkpoints = (): string[] => readdirSync(path.join(daemon.root, 'checkpoints'));
+  const archive = path.join(dir, 'box.tar');
+  writeFileSync(archive, ociArchive());
+  await say('images', 'import', archive);
+
+  await t.test(
+    'a container with a log file: it runs on, is moved to another, and comes from a directory',
+    async (t) => {
+      const out = path.join(dir, 'out-one');
+      const count = new Count(out);
+      const mount = `type=bind,src=${out},dst=/out,options=rbind:rw`;
+      const log = path.join(dir, 'one.log');
+      const script = `echo written > /etc/note; echo printed; ${counting}`;
+      const flags = ['-d', '--net-host', '--log-uri', `file://${log}`, '--mount', mount];
+      await say('run', ...flags, imageName, 'one', 'sh', '-c', script);
+      await count.goesOn(t, 'a new container');
+
+      await say('containers', 'checkpoint', '--rw', '--image', '--task', 'one', 'saved:1');
+      t.equal(await status('one'), 'RUNNING', 'ctr lets it run on');
+      await count.goesOn(t, 'after its checkpoint');
+      t.same(checkpoints(), [], 'no directory is left');
+
+      const images = path.join(dir, 'images');
+      await say('tasks', 'checkpoint', '--exit', '--image-path', images, 'one');
+      t.ok(existsSync(path.join(images, 'inventory.img')));
+      await until('its end', async () => (await status('one')) === 'STOPPED', slowMs);
+      const stopped = count.numbers().length;
+      await say('tasks', 'rm', 'one');
+      const options = packAny(runcOptions.Options, { criuImagePath: images });
+      const mounts = await mountsOf(rpc, namespace, 'one');
+      await ask(
+        'create',
+        tasks.CreateTaskRequest.create({ containerId: 'one', options, rootfs: mounts, stdout: `file://${log}` }),
+      );
+      t.equal(await status('one'), 'CREATED', 'it is not restored before it is started');
+      await ask('start', tasks.StartRequest.create({ containerId: 'one' }));
+      await count.goesOn(t, 'from a directory');
+      t.ok(count.numbers().length > stopped);
+      t.equal(readFileSync(log, 'utf8'), 'printed\n');
+      t.equal(await say('tasks', 'exec', '--exec-id', 'e', 'one', 'cat', '/etc/note'), 'written\n');
+      await say('tasks', 'kill', '-s', 'SIGKILL', 'one');
+      await until('its end', async () => (await status('one')) === 'STOPPED', slowMs);
+      await say('tasks', 'rm', 'one');
+      await say('containers', 'rm', 'one');
+
+      const from = count.numbers().length;
+      await say('containers', 'restore', '--rw', '--live', 'two', 'saved:1');
+      await until('counting', () => count.numbers().length > from + 3, slowMs);
+      const added = count.numbers().slice(from);
+      const first = added[0] ?? 0;
+      t.same(
+        added,
+        added.map((_, index) => first + index),
+        'the other container goes on from the checkpoint',
+      );
+      t.ok(first > 3 && first < stopped);
+      t.equal(await say('tasks', 'exec', '--exec-id', 'e', 'two', 'cat', '/etc/note'), 'written\n', 'with its files');
+      t.same(checkpoints(), []);
+      await say('tasks', 'kill', '-s', 'SIGKILL', 'two');
+      await until('its end', async () => (await status('two')) === 'STOPPED', slowMs);
+      await say('tasks', 'rm', 'two');
+      await say('containers', 'rm', 'two');
+    },
+  );
+
+  await t.test('a terminal', async (t) => {
+    const script = 'i=0; while true; do i=$((i+1)); echo line $i; sleep 0.2; done';
+    await say('containers', 'create', '--tty', '--net-host', imageName, 'tty', 'sh', '-c', script);
+    const fifo = path.join(dir, 'tty-out');
+    spawnSync('mkfifo', [fifo]);
+    const fd = openSync(fifo, constants.O_RDWR | constants.O_NONBLOCK);
+    t.teardown(() => closeSync(fd));
+    let text = '';
+    const lines = (): number[] => {
+      text += readNow(fd);
+      return [...text.matchAll(/line (\d+)\r\n/g)].map(([, digits]) => Number(digits));
+    };
+    const create = async (fields: object): Promise<void> => {
+      const rootfs = await mountsOf(rpc, namespace, 'tty');
+      await ask(
+        'create',
+        tasks.CreateTaskRequest.create({ containerId: 'tty', terminal: true, stdout: fifo, rootfs, ...fields }),
+      );
+      await ask('start', tasks.StartRequest.create({ containerId: 'tty' }));
+    };
+    await create({});
+    await until('lines', () => lines().length > 3, slowMs);
+    const options = packAny(runcOptions.CheckpointOptions, { exit: true });
+    const saved = (await ask('checkpoint', tasks.CheckpointTaskRequest.create({ containerId: 'tty', options }))) as {
+      descriptors: readonly { mediaType: string }[];
+    };
+    t.same(
+      saved.descriptors.map(({ mediaType }) => mediaType),
+      [
+        'application/vnd.containerd.container.criu.checkpoint.criu.tar',
+        'application/vnd.containerd.container.checkpoint.config.v1+proto',
+      ],
+    );
+    await until('its end', async () => (await status('tty')) === 'STOPPED', slowMs);
+    await say('tasks', 'rm', 'tty');
+    const last = lines().at(-1) ?? 0;
+    await create({ checkpoint: saved.descriptors[0] });
+    await until('lines after the restore', () => (lines().at(-1) ?? 0) > last + 2, slowMs);
+    t.same(
+      lines(),
+      lines().map((_, index) => index + 1),
+      'the terminal goes on without a gap',
+    );
+    await ask('kill', tasks.KillRequest.create({ containerId: 'tty', signal: 9 }));
+    await until('its end', async () => (await status('tty')) === 'STOPPED', slowMs);
+    await say('tasks', 'rm', 'tty');
+    await say('containers', 'rm', 'tty');
+  });
+
+  for (const image of (await say('images', 'ls', '-q')).trim().split('\n')) await say('images', 'rm', image);
+  t.same((await outcome(ask('list', {}))).code, 0);
+  await daemon.stop();
+  t.same(leaks(before, [dir, namespace]), [], 'nothing is left on the host');
+  removeScratch(dir);
+});
+
+/** The mounts of a container's own snapshot. */
+async function mountsOf(rpc: Rpc, namespace: string, key: string): Promise<readonly object[]> {
+  const request = snapshots.MountsRequest.create({ snapshotter: 'overlayfs', key });
+  const { mounts } = (await rpc.call(snapshots.SnapshotsService, 'mounts', request, { namespace })) as {
+    mounts: readonly object[];
+  };
+  return mounts;
+}
+
+function readNow(fd: number): string {
+  const chunk = Buffer.alloc(64 * 1024);
+  try {
+    return chunk.subarray(0, readSync(fd, chunk)).toString();
+  } catch {
+    return '';
+  }
+}
