@@ -44,7 +44,7 @@ export function checkpointContainer(sys: Syscalls, parts: ContainerParts, reques
   const wasFrozen = cgroup.isFrozen();
   try {
     const inherited = directories.paths.map(({ fd }) => fd);
-    using session = CriuSession.start(sys, { program, stdin: -1, inherited });
+    using session = CriuSession.start(sys, { program, stdin: -1, inherited }, deadline);
     const message: CriuRequest = { type: request.preDump === true ? 'preDump' : 'dump', options };
     session.call(message, deadline, directories.logFile, (script) => {
       if (script === 'status-ready') request.onReady?.();
@@ -107,7 +107,7 @@ function requireFeatures(sys: Syscalls, program: string, request: CheckpointRequ
     ...(request.lazyPages === true ? (['lazyPages'] as const) : []),
   ];
   if (wanted.length === 0) return;
-  using session = CriuSession.start(sys, { program, stdin: -1, inherited: [] });
+  using session = CriuSession.start(sys, { program, stdin: -1, inherited: [] }, deadline);
   const { features } = session.call({ type: 'featureCheck', features: wanted }, deadline, '', () => undefined);
   const missing = wanted.filter((feature) => !features.has(feature));
   if (missing.length > 0) throw failedPrecondition(`criu or the kernel lacks: ${missing.join(', ')}`);

@@ -157,17 +157,21 @@ interface Call {
 /** Returns the pid of the restored init. */
 function callCriu(sys: Syscalls, request: RestoreRequest, call: Call): number {
   const { cgroup, directories, options, root, told } = call;
-  using session = CriuSession.start(sys, {
-    program: call.program,
-    stdin: call.stdin,
-    inherited: [...directories.paths, ...(options.inheritFd ?? [])].map(({ fd }) => fd),
-    cgroupFd: call.cgroupFd,
-    prepare: () => {
-      enterRestoreRoot(sys, root);
-      reopenDirectories(sys, directories);
-      beWhatIsNotSaved(sys, request);
+  using session = CriuSession.start(
+    sys,
+    {
+      program: call.program,
+      stdin: call.stdin,
+      inherited: [...directories.paths, ...(options.inheritFd ?? [])].map(({ fd }) => fd),
+      cgroupFd: call.cgroupFd,
+      prepare: () => {
+        enterRestoreRoot(sys, root);
+        reopenDirectories(sys, directories);
+        beWhatIsNotSaved(sys, request);
+      },
     },
-  });
+    call.deadline,
+  );
   if (cgroup.mode !== 'unified') cgroup.addProcess(session.pid);
   const cgRoot = cgroupRoots(session.pid, cgroup);
   const { restoredPid } = session.call(

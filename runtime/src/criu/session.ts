@@ -91,7 +91,8 @@ export class CriuSession implements Disposable {
     sys.setNonBlocking(stderr, true);
   }
 
-  static start(sys: Syscalls, criu: CriuProcess): CriuSession {
+  /** A process that does not get as far as criu before the deadline is ended: `call` says so. */
+  static start(sys: Syscalls, criu: CriuProcess, deadline: Deadline): CriuSession {
     const [ours, theirs] = sys.socketpair(SOCK_SEQPACKET);
     const output = sys.pipe2(0);
     const pid = sys.clone(0, criu.cgroupFd);
@@ -99,6 +100,8 @@ export class CriuSession implements Disposable {
     sys.close(theirs);
     sys.close(output.writeEnd);
     try {
+      const [ready = 0] = sys.poll([{ fd: ours, events: POLLIN }], deadline.remainingMs());
+      if (ready === 0) sys.kill(pid, SIGKILL);
       return new CriuSession(sys, pid, sys.receiveMessage(ours, 1)?.fds[0], output.readEnd);
     } finally {
       sys.close(ours);
