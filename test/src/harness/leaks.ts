@@ -39,6 +39,7 @@ export function processesWith(markers: readonly string[]): string[] {
     const stat = readText(`/proc/${pid}/stat`);
     if (stat === '' || /\) [ZX] /.test(stat)) continue;
     const commandLine = readText(`/proc/${pid}/cmdline`).replaceAll('\0', ' ').trim();
+    if (isEndingByItself(commandLine)) continue;
     const places = [
       commandLine,
       readLink(`/proc/${pid}/cwd`),
@@ -49,6 +50,9 @@ export function processesWith(markers: readonly string[]): string[] {
   }
   return found;
 }
+
+/** sync(1) of committed snapshots, begun before the daemon ended: nothing ends it sooner than the disk. */
+const isEndingByItself = (commandLine: string): boolean => commandLine.startsWith('sync -f ');
 
 function mountsWith(markers: readonly string[]): string[] {
   const lines = readText('/proc/self/mountinfo').split('\n');
