@@ -1,5 +1,8 @@
 /** What the differ is asked and answers. Shared by the supervisor's side (differ.ts) and the worker. */
 
+/** The detail of an error: apply the layer again when the ones below it are there. */
+export const needsLowerLayers = 'needsLowerLayers';
+
 /** One step of making a snapshot's tree appear; the same shape as a snapshotter's mounts. */
 export interface DiffMount {
   readonly type: string;
@@ -16,7 +19,10 @@ export interface ApplyRequest {
   readonly digest: string;
   /** The blob's size in bytes; checked when given. */
   readonly size?: bigint;
-  /** Where to apply: one writable tree. */
+  /**
+   * Where to apply: one writable tree. An overlay without lower directories is the upper layer of one whose other layers are not
+   * there yet; a layer that depends on them then fails with failed precondition and the detail `needsLowerLayers`.
+   */
   readonly mounts: readonly DiffMount[];
   /** syncfs(2) afterwards. */
   readonly syncFs?: boolean;

@@ -1,6 +1,7 @@
 /** Making the entries of a layer: one node of the tree with its owner, attributes, mode and times, in that order. */
 import type { EntryHeader } from '@gantry/archive';
-import { invalidArgument, messageOf } from '@gantry/errors';
+import { failedPrecondition, invalidArgument, messageOf } from '@gantry/errors';
+import { needsLowerLayers } from './differ-types.ts';
 import {
   AT_FDCWD,
   AT_SYMLINK_NOFOLLOW,
@@ -51,13 +52,13 @@ const zeros = Buffer.alloc(holeBytes);
 export class EntryMaker {
   readonly #sys: FileCalls;
   readonly #tree: RootTree;
-  readonly #lowers: readonly RootTree[];
+  readonly #lowers: readonly RootTree[] | undefined;
   /** Directories whose times are set at the end, by path. */
   readonly #directoryTimes = new Map<string, { readonly path: EntryPath; readonly times: Times }>();
   #current: CurrentEntry | undefined;
 
   /** `lowers` are the trees of the layers below, asked how a directory that is missing in `tree` looks. */
-  constructor(sys: FileCalls, tree: RootTree, lowers: readonly RootTree[]) {
+  constructor(sys: FileCalls, tree: RootTree, lowers: readonly RootTree[] | undefined) {
     this.#sys = sys;
     this.#tree = tree;
     this.#lowers = lowers;
@@ -246,11 +247,12 @@ export class EntryMaker {
 
   /** A directory the archive does not bring: as the nearest layer below has it, else 0755 and root's. */
   #makeMissing(parentFd: number, name: Buffer, path: EntryPath): void {
+    const lowers = this.#lowers ?? needLowers();
     this.#sys.mkdirat(parentFd, name, 0o755);
     const node = this.#sys.openat(parentFd, name, O_PATH | O_NOFOLLOW);
     try {
       this.#sys.fchmodat(AT_FDCWD, `/proc/self/fd/${node}`, 0o755);
-      for (const lower of this.#lowers) if (this.#copyFrom(lower, path, parentFd, name, node)) break;
+      for (const lower of lowers) if (this.#copyFrom(lower, path, parentFd, name, node)) break;
     } finally {
       this.#sys.close(node);
     }
@@ -289,4 +291,9 @@ function timesOf(header: EntryHeader): Times {
 
 function bounded(ns: bigint): bigint {
   return ns < 0n || ns > latestNs ? 0n : ns;
+}
+
+/** The layers below are not there yet, and this one cannot do without. */
+export function needLowers(): never {
+  throw failedPrecondition('a layer that depends on the ones below it', { [needsLowerLayers]: true });
 }

@@ -1,2 +1,3 @@
+export { needsLowerLayers } from './differ-types.ts';
 export type * from './differ-types.ts';
 export * from './differ.ts';

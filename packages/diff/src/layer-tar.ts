@@ -14,7 +14,7 @@ import { isErrno, makedev, S_IFCHR, S_IFDIR, S_IFMT } from '@gantry/libc';
 import type { FileCalls, FileStat } from '@gantry/libc';
 import { cleanPath, pathKey, showPath } from './entry-path.ts';
 import type { EntryPath } from './entry-path.ts';
-import { EntryMaker } from './entry-maker.ts';
+import { EntryMaker, needLowers } from './entry-maker.ts';
 import type { RootTree } from './root-tree.ts';
 
 const whiteoutPrefix = Buffer.from('.wh.');
@@ -26,8 +26,11 @@ export interface LayerTarget {
   readonly form: 'naive' | 'overlay';
   /** `trusted.overlay.opaque`, or `user.overlay.opaque` for an overlay mounted with userxattr. */
   readonly opaqueAttribute: string;
-  /** The trees of the layers below, the nearest first; only where they are not visible in `tree`. */
-  readonly lowers: readonly RootTree[];
+  /**
+   * The trees of the layers below, the nearest first; only where they are not visible in `tree`. Undefined when they are not
+   * there yet: a layer that depends on them fails with `needsLowerLayers`.
+   */
+  readonly lowers: readonly RootTree[] | undefined;
 }
 
 /** Applies what a `TarParser` says; call `finish` when the parser has finished. Errors name the entry. */
@@ -141,7 +144,7 @@ export class LayerTar implements TarHandler {
   #hideLowerRoot(): void {
     const dot = Buffer.from('.');
     const names = new Map<string, Buffer>();
-    for (const lower of this.#target.lowers) {
+    for (const lower of this.#target.lowers ?? needLowers()) {
       for (const name of lower.names(lower.directory([]), dot)) names.set(name.toString('latin1'), name);
     }
     const rootFd = this.#target.tree.directory([]);

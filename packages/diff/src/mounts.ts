@@ -155,6 +155,7 @@ function openOverlayUpper(sys: Syscalls, mount: DiffMount, upper: string): Opene
     for (const tree of trees) tree.close();
   };
   try {
+    const isDetached = optionValue(mount, 'lowerdir') === undefined;
     const [tree, ...lowers] = [upper, ...lowerDirectories(mount)].map((directory) => {
       const opened = openTree(sys, directory);
       trees.push(opened);
@@ -162,7 +163,7 @@ function openOverlayUpper(sys: Syscalls, mount: DiffMount, upper: string): Opene
     });
     if (tree === undefined) throw invalidArgument('overlay without an upper directory');
     const opaqueAttribute = mount.options.includes('userxattr') ? 'user.overlay.opaque' : 'trusted.overlay.opaque';
-    return { value: { tree, form: 'overlay', opaqueAttribute, lowers }, close };
+    return { value: { tree, form: 'overlay', opaqueAttribute, lowers: isDetached ? undefined : lowers }, close };
   } catch (err) {
     close();
     throw err;

@@ -54,8 +54,7 @@ export class OverlayfsSnapshotter implements Snapshotter {
       if (kind === 'active') makeDirectory(path.join(directory, 'work'), 0o711);
       const [parent] = parents;
       if (parent === undefined) return;
-      const { uid, gid } = statSync(this.#upper(parent));
-      if (uid !== process.geteuid?.() || gid !== process.getegid?.()) chownSync(upper, uid, gid);
+      this.#ownAs(parent, upper);
     });
   }
 
@@ -67,6 +66,15 @@ export class OverlayfsSnapshotter implements Snapshotter {
     const own =
       kind === 'active' ? [`workdir=${path.join(this.#trees.pathOf(id), 'work')}`, `upperdir=${this.#upper(id)}`] : [];
     return [{ type: 'overlay', source: 'overlay', options: [...this.#mountOptions, ...own, lower] }];
+  }
+
+  /** An overlay that lacks its lower layers: data for the differ, which writes whiteouts as overlayfs has them. */
+  detachedMounts(id: string): Mount[] {
+    return [{ type: 'overlay', source: 'overlay', options: [...this.#mountOptions, `upperdir=${this.#upper(id)}`] }];
+  }
+
+  rebase(id: string, [parent]: readonly string[]): void {
+    if (parent !== undefined) this.#ownAs(parent, this.#upper(id));
   }
 
   async usage(id: string): Promise<TreeUsage> {
@@ -87,6 +95,12 @@ export class OverlayfsSnapshotter implements Snapshotter {
 
   async cleanup(): Promise<void> {
     await this.#trees.cleanup();
+  }
+
+  /** The root of a tree belongs to whom the root below it belongs. */
+  #ownAs(parent: string, upper: string): void {
+    const { uid, gid } = statSync(this.#upper(parent));
+    if (uid !== process.geteuid?.() || gid !== process.getegid?.()) chownSync(upper, uid, gid);
   }
 
   #upper(id: string): string {

@@ -134,8 +134,12 @@ export class SnapshotStore {
     );
     if (taken) throw alreadyExists(`snapshot ${JSON.stringify(name)}`, { snapshot: name });
     const record = activeRecord(this.#store, namespace, snapshotter, key);
-    if (options.parent !== undefined && options.parent !== '' && options.parent !== record.parent) {
-      throw notImplemented(`committing snapshot ${JSON.stringify(key)} onto another parent`);
+    const { parent = record.parent } = options.parent === '' ? {} : options;
+    if (parent !== record.parent) {
+      if (record.parent !== '' || backend.rebase === undefined) {
+        throw notImplemented(`committing snapshot ${JSON.stringify(key)} onto another parent`);
+      }
+      backend.rebase(record.id, this.#chains.below(this.#store, namespace, snapshotter, parent));
     }
     const frozen = await this.#freeze(namespace, backend, options, record);
     await this.#store.transact((tx) => {
@@ -146,7 +150,9 @@ export class SnapshotStore {
       const at = nowNs();
       const labels = presentLabels(options.labels ?? {});
       const times = { createdAtNs: at, updatedAtNs: at };
-      const committed: SnapshotRecord = { ...current, kind: 'committed', labels, ...times, ...frozen };
+      // What is below it may have been removed meanwhile.
+      if (parent !== '') committedRecord(tx, namespace, snapshotter, parent);
+      const committed: SnapshotRecord = { ...current, kind: 'committed', parent, labels, ...times, ...frozen };
       dropRecord(tx, namespace, snapshotter, key, current);
       putRecord(tx, namespace, snapshotter, name, committed);
       const type = leaseResourceTypes.snapshots(snapshotter);
@@ -306,7 +312,13 @@ export class SnapshotStore {
       await discardTree(backend, id, this.#onError);
       throw err;
     }
-    return backend.mounts(request);
+    return options.detached === true ? (backend.detachedMounts?.(id) ?? []) : backend.mounts(request);
+  }
+
+  /** Whether the snapshotter can give an active snapshot its parent with the commit. */
+  canRebase(snapshotter: string): boolean {
+    const { rebase, detachedMounts } = this.#backend(snapshotter);
+    return rebase !== undefined && detachedMounts !== undefined;
   }
 
   /** Records a committed tree that is there already; the lease holds it. */

@@ -70,6 +70,8 @@ export interface PrepareOptions {
   readonly labels?: Labels;
   /** Lease of the request; unknown: not found. */
   readonly lease?: string | undefined;
+  /** It gets its parent with the commit: `canRebase`. The mounts are for the differ alone. */
+  readonly detached?: boolean;
 }
 
 export interface CommitOptions {
@@ -77,7 +79,7 @@ export interface CommitOptions {
   readonly key: string;
   /** The labels of the committed snapshot; those of the active one are not inherited. */
   readonly labels?: Labels;
-  /** Accepted when it is the snapshot's parent or ''; rebasing is not implemented. */
+  /** The snapshot's parent or ''; of one that was made without, the parent that it gets, where the snapshotter can do that. */
   readonly parent?: string;
   readonly lease?: string | undefined;
 }

@@ -34,6 +34,10 @@ export interface Snapshotter {
    * written afterwards, as long as its record does not say that it is committed, and frozen again.
    */
   freeze?(request: TreeRequest): Promise<TreeUsage>;
+  /** The mounts of an active tree without parents that is going to get some: `rebase`. Absent: it cannot be done. */
+  detachedMounts?(id: string): Mount[];
+  /** Puts an active tree that was made without parents on top of these, the nearest first. */
+  rebase?(id: string, parents: readonly string[]): void;
   /** Takes away what only writing needed, once the record says that the tree is committed. */
   thin?(id: string): void;
   /** What a tree takes right now. */

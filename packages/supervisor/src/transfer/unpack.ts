@@ -54,6 +54,7 @@ export async function unpackFor(
 function announced({ snapshots, events: publisher }: TransferTools, namespace: string): UnpackComponents['snapshots'] {
   return {
     stat: (...call) => snapshots.stat(...call),
+    canRebase: (...call) => snapshots.canRebase(...call),
     async prepare(ns, snapshotter, options) {
       const mounts = await snapshots.prepare(ns, snapshotter, options);
       const { key, parent } = options;
