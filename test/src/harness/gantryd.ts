@@ -1,7 +1,7 @@
 /** A gantryd of the test's own: its own root, state directory and socket; can be killed and started again. */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { openSync, closeSync, readFileSync, mkdirSync } from 'node:fs';
+import { openSync, closeSync, readFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import path from 'node:path';
 import { run, until } from './command.ts';
@@ -135,9 +135,17 @@ export function gantryd(
 ): DaemonProcess & { root: string; state: string } {
   const root = path.join(dir, 'root');
   const address = path.join(dir, 'g.sock');
-  const command = [...runner, bin, '--root', root, '--state', state, '--address', address, ...extraArgs];
   mkdirSync(dir, { recursive: true });
+  const config = extraArgs.includes('--config') ? [] : ['--config', ordinaryConfig(dir)];
+  const command = [...runner, bin, '--root', root, '--state', state, '--address', address, ...config, ...extraArgs];
   return Object.assign(new DaemonProcess('gantryd', address, command, path.join(dir, 'gantryd.log')), { root, state });
+}
+
+/** Garbage goes after deletions, as with the peer, and not whenever so many calls have been made. */
+function ordinaryConfig(dir: string): string {
+  const file = path.join(dir, 'gantryd.toml');
+  writeFileSync(file, '[gc]\nmutation_threshold = 0\n');
+  return file;
 }
 
 /** Debian's ctr on a socket and in a namespace. */
