@@ -110,6 +110,8 @@ t.test('ctr prints the same for metadata commands', { skip, timeout: 300_000 }, 
     await same(['snapshots', 'mounts', '/mnt', 'empty']);
     await same(['snapshots', 'view', 'v1', chain]);
     await same(['snapshots', 'mounts', '/mnt', 'v1']);
+    // A view is garbage to ctr: none is there when something else is removed.
+    await same(['snapshots', 'rm', 'v1']);
     await same(['snapshots', 'info', 'k1']);
     await same(['snapshots', 'usage', 'k1']);
     await same(['snapshots', 'commit', 'c1', 'k1']);
@@ -126,7 +128,8 @@ t.test('ctr prints the same for metadata commands', { skip, timeout: 300_000 }, 
     await same(['snapshots', 'ls']);
     await same(['snapshots', 'tree']);
     await same(['snapshots', 'rm', 'c1']);
-    await same(['snapshots', 'rm', 'k3', 'v3', 'c1', 'v1', 'empty']);
+    await same(['snapshots', 'rm', 'v3']);
+    await same(['snapshots', 'rm', 'k3', 'c1', 'empty']);
     await same(['snapshots', 'rm', 'nothing']);
     await same(['snapshots', '--snapshotter', 'native', 'prepare', 'n1']);
     await same(['snapshots', '--snapshotter', 'native', 'ls']);
