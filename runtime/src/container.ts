@@ -43,6 +43,8 @@ export interface CreateRequest {
   readonly noPivot?: boolean;
   /** Do without a control group where none can be made. */
   readonly rootless?: boolean;
+  /** The group is a systemd unit's, and `cgroupsPath` is `slice:prefix:name`; with `rootless` the user's own manager makes it. */
+  readonly systemdCgroup?: boolean;
   /** Stay in the caller's session keyring. */
   readonly noNewKeyring?: boolean;
   /** As many of the caller's descriptors from 3 on stay open in the container, under their numbers. */

@@ -1,6 +1,6 @@
 /** Create: from a bundle to a container whose init waits to be started. Parent's side; the child's is init/init.ts. */
 import { failedPrecondition } from '@gantry/errors';
-import { openCgroup } from '@gantry/cgroups';
+import { openCgroup, openSystemdCgroup } from '@gantry/cgroups';
 import type { Cgroup, CgroupHierarchy } from '@gantry/cgroups';
 import { eventLoopDescriptors } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
@@ -74,11 +74,10 @@ function createSteps(
   using descriptors = new Descriptors(sys);
   const plan = planProcess(spec, process, 'process');
   const namespaces = planNamespaces(sys, spec, descriptors);
-  // Empty or absent: below the runtime's own group.
-  const groupPath = spec.linux?.cgroupsPath ?? '';
-  const group = openCgroup(hierarchy, groupPath === '' ? id : groupPath);
   const rootless = request.rootless === true;
-  const cgroup = rootless ? groupIfAllowed(hierarchy, group, spec, cleanUp) : group;
+  const group = groupOf(hierarchy, request, rootless);
+  const late = group.needsProcess === true;
+  const cgroup = rootless && !late ? groupIfAllowed(hierarchy, group, spec, cleanUp) : group;
   // What an ordinary user may not do, his child may.
   const byChild = isUnprivileged();
   const openRootfs = (): RootfsPlan => planRootfs(sys, request, hierarchy, cgroup, descriptors);
@@ -90,7 +89,7 @@ function createSteps(
   const belongings = makeBelongings(sys, request, rootfs, cleanUp);
   writeState(sys, stateDir, { id, pid: 0, startTime: '', cgroupPaths, ...belongings });
   cleanUp.add(() => removeState(sys, stateDir));
-  const cgroupBeforeJoins = namespaces.joins.some(({ type }) => type === 'mount');
+  const cgroupBeforeJoins = !late && namespaces.joins.some(({ type }) => type === 'mount');
   const cgroupFd = beginCgroup(cgroup, spec, cleanUp, { complete: cgroupBeforeJoins, rootless });
   if (cgroupFd !== undefined) descriptors.keep(cgroupFd);
 
@@ -109,7 +108,8 @@ function createSteps(
     stdio,
     cgroup,
     unifiedDone: cgroupFd !== undefined,
-    groupFollows: cgroup.mode !== 'unified' && !cgroupBeforeJoins,
+    groupFollows: late || (cgroup.mode !== 'unified' && !cgroupBeforeJoins),
+    groupByParent: late,
     cgroupBeforeJoins,
     // Hooks look at the process's group as well.
     cgroupFirst:
@@ -133,7 +133,7 @@ function createSteps(
   }
   // What follows happens while the child mounts.
   if (initPlan.groupFollows) {
-    finishCgroup(cgroup, spec, rootless);
+    finishCgroup(cgroup, spec, rootless, late ? child.pid : undefined);
     channel.send('grouped');
   }
   writeState(sys, stateDir, { id, pid: child.pid, startTime: String(child.startTime), cgroupPaths, ...belongings });
@@ -217,13 +217,21 @@ export function beginCgroup(
   const members = cgroup.pids().length;
   if (members > 0) throw failedPrecondition(`container's cgroup is not empty: ${members} process(es) found`);
   cleanUp.add(() => cgroup.remove(CLEAN_UP_TIMEOUT_MS));
+  if (cgroup.needsProcess === true) return undefined;
   if (complete || cgroup.mode === 'unified') finishCgroup(cgroup, spec, rootless);
   return cgroup.birthplace();
 }
 
-function finishCgroup(cgroup: Cgroup, spec: Spec, rootless: boolean): void {
+/** Where the configuration wants it: below systemd's, or by a path; without one below the runtime's own group. */
+function groupOf(hierarchy: CgroupHierarchy, { id, spec, systemdCgroup }: CreateRequest, rootless: boolean): Cgroup {
+  const unsafePath = spec.linux?.cgroupsPath ?? '';
+  if (systemdCgroup !== true) return openCgroup(hierarchy, unsafePath === '' ? id : unsafePath);
+  return openSystemdCgroup(hierarchy, { unsafePath, id, annotations: spec.annotations ?? {}, user: rootless });
+}
+
+function finishCgroup(cgroup: Cgroup, spec: Spec, rootless: boolean, member?: number): void {
   const { resources = {} } = spec.linux ?? {};
-  cgroup.create();
+  cgroup.create(member);
   // Device rules are not for an ordinary user to make, and his containers can make no device.
   if (!rootless) cgroup.apply(resources);
   else if (cgroup.exists()) cgroup.update(resources);

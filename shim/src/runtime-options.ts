@@ -5,7 +5,7 @@
 import { isAbsolute, join } from 'node:path';
 import { runcOptions, unpackAny } from '@gantry/api/shim';
 import type { wellKnown } from '@gantry/api/shim';
-import { invalidArgument, notImplemented } from '@gantry/errors';
+import { invalidArgument } from '@gantry/errors';
 import { findRuntime } from './external/oci-command.ts';
 import type { OciRuntime } from './external/oci-command.ts';
 import type { StdioOwner } from './stdio/ends.ts';
@@ -13,6 +13,7 @@ import type { StdioOwner } from './stdio/ends.ts';
 export interface RuntimeOptions {
   readonly noPivot: boolean;
   readonly noNewKeyring: boolean;
+  readonly systemdCgroup: boolean;
   /** The cgroup the shim itself moves to; empty: it stays. */
   readonly shimCgroup: string;
   /** Where criu keeps its log when it restores; empty: in the bundle. */
@@ -30,17 +31,18 @@ const defaultRoot = '/run/containerd/runc';
 
 /** `options` may be absent or empty. Throws invalid argument or not implemented, naming the field. */
 export function parseRuntimeOptions(options: wellKnown.Any | undefined, namespace: string): RuntimeOptions {
-  if (options === undefined || options.typeUrl === '')
-    return { noPivot: false, noNewKeyring: false, shimCgroup: '', criuWorkPath: '' };
+  if (options === undefined || options.typeUrl === '') {
+    return { noPivot: false, noNewKeyring: false, systemdCgroup: false, shimCgroup: '', criuWorkPath: '' };
+  }
   const typeName = options.typeUrl.slice(options.typeUrl.lastIndexOf('/') + 1);
   if (typeName !== runcOptions.Options.typeName) throw invalidArgument(`runtime options of type ${options.typeUrl}`);
   const given = unpackAny(runcOptions.Options, options);
   const external = ownRuntimeNames.has(given.binaryName) ? undefined : externalRuntime(given, namespace);
-  if (given.systemdCgroup && external === undefined) throw notImplemented('runtime option systemd_cgroup');
   const owned = given.ioUid !== 0 || given.ioGid !== 0;
   return {
     noPivot: given.noPivotRoot,
     noNewKeyring: given.noNewKeyring,
+    systemdCgroup: given.systemdCgroup,
     shimCgroup: given.shimCgroup,
     criuWorkPath: given.criuWorkPath,
     ...(owned ? { stdioOwner: { uid: given.ioUid, gid: given.ioGid } } : {}),

@@ -221,6 +221,7 @@ function toCreateTask(request: taskV3.CreateTaskRequest, options: RuntimeOptions
     stdio: { terminal, stdin, stdout, stderr },
     noPivot: options.noPivot,
     noNewKeyring: options.noNewKeyring,
+    systemdCgroup: options.systemdCgroup,
     ...(request.checkpoint === '' ? {} : { checkpoint: request.checkpoint }),
     ...(options.criuWorkPath === '' ? {} : { criuWorkPath: options.criuWorkPath }),
     ...(options.stdioOwner === undefined ? {} : { stdioOwner: options.stdioOwner }),

@@ -25,6 +25,7 @@ import {
   notFound,
   unknown,
   wrap,
+  notImplemented,
 } from '@gantry/errors';
 import type { LinuxResources, Spec } from '@gantry/oci';
 import { parseProcess, parseSpec } from '@gantry/oci';
@@ -74,6 +75,7 @@ export interface CreateTask {
   readonly stdio: StdioStrings;
   readonly noPivot: boolean;
   readonly noNewKeyring: boolean;
+  readonly systemdCgroup: boolean;
   readonly stdioOwner?: StdioOwner;
   /** Directory with the images of a checkpoint that the container is made of. */
   readonly checkpoint?: string;
@@ -380,11 +382,14 @@ export class Task {
 /** Init waits to be started; of a checkpoint there is nothing yet, and start makes it. */
 function makeContainer(parts: TaskParts, request: CreateTask, spec: Spec, stdio: Stdio): Container {
   const { sys } = parts;
-  const { bundle, checkpoint, criuWorkPath, id, noNewKeyring, noPivot, rootfs } = request;
+  const { bundle, checkpoint, criuWorkPath, id, noNewKeyring, noPivot, rootfs, systemdCgroup } = request;
   const common = { id, bundle, spec, rootfs, stdio, noPivot, noNewKeyring };
   if (checkpoint === undefined) {
-    return inRuntime('create', () => parts.createContainer(sys, { ...common, timeoutMs: createTimeoutMs }));
+    return inRuntime('create', () =>
+      parts.createContainer(sys, { ...common, systemdCgroup, timeoutMs: createTimeoutMs }),
+    );
   }
+  if (systemdCgroup) throw notImplemented('a checkpoint with runtime option systemd_cgroup');
   const workPath = criuWorkPath ?? join(bundle, 'criu-work');
   const settings = { imagePath: checkpoint, workPath, timeoutMs: criuTimeoutMs };
   return new ContainerToRestore(id, spec, () =>

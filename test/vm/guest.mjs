@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 const fileTimeoutMs = 600_000;
 const testTimeoutSeconds = 300;
 
-const files = JSON.parse(readFileSync('/vm/tests.json', 'utf8'));
+const { env, files } = JSON.parse(readFileSync('/vm/tests.json', 'utf8'));
 const uptime = readFileSync('/proc/uptime', 'utf8').split(' ')[0];
 const controllers = readFileSync('/sys/fs/cgroup/cgroup.controllers', 'utf8').trim();
 console.log(`# vm: node ${process.version} up after ${uptime} s, controllers: ${controllers}`);
@@ -22,6 +22,7 @@ for (const { file, grep } of files) {
     timeout: fileTimeoutMs,
     env: {
       ...process.env,
+      ...env,
       TAP_TIMEOUT: String(testTimeoutSeconds),
       ...(grep === undefined ? {} : { TAP_GREP: grep }),
     },

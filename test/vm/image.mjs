@@ -14,7 +14,7 @@ const notLoaded = new Set(['typescript', 'tshy', '@tapjs/run', '@tapjs/reporter'
 const unneeded = /(\.d\.[cm]?ts|\.map|\.md|\.[cm]?ts)$/;
 
 /** Programs of other projects that tests compare with or drive, where this machine has them. */
-const peerPrograms = ['/usr/sbin/runc', '/usr/bin/ctr'];
+const peerPrograms = ['/usr/sbin/runc', '/usr/bin/crun', '/usr/bin/ctr'];
 
 /** Checkpoints: criu, and what it calls for a container's network and its tmpfs, in a place before busybox's. */
 const criuPrograms = ['/usr/sbin/criu', '/usr/sbin/ip', '/usr/sbin/xtables-nft-multi', '/usr/bin/tar', '/usr/bin/gzip'];
@@ -41,8 +41,32 @@ const criuModules = [
 /** Libraries that are opened by name while the product runs. */
 const openedByName = ['libseccomp.so.2'];
 
-/** Writes the archive and returns its size. `files` are tests relative to the checkout, with a pattern for their names. */
-export function writeImage(path, { checkout, here, kernel, files }) {
+/** systemd as the first process, and what asks it. */
+const systemdPrograms = ['/usr/lib/systemd/systemd', '/usr/bin/systemctl'];
+
+/** The only unit besides those that systemd makes itself. */
+const testService = `[Unit]
+DefaultDependencies=no
+[Service]
+ExecStart=/usr/bin/node /vm/guest.mjs
+ExecStopPost=/bin/busybox reboot -f
+WorkingDirectory=/gantry
+Environment=PATH=/usr/sbin:/usr/bin:/bin HOME=/root
+StandardOutput=file:/dev/console
+StandardError=file:/dev/console
+Delegate=yes
+TasksMax=infinity
+LimitNOFILE=20000
+`;
+
+/** Whether this machine has what `systemd` needs. */
+export const hasSystemd = () => systemdPrograms.every((program) => existsSync(program));
+
+/**
+ * Writes the archive and returns its size. `files` are tests relative to the checkout, with a pattern for their names;
+ * `systemd`: it is the first process and starts them.
+ */
+export function writeImage(path, { checkout, here, kernel, files, systemd = false, env = {} }) {
   const archive = new CpioWriter(path);
   for (const directory of [
     'proc',
@@ -72,8 +96,9 @@ export function writeImage(path, { checkout, here, kernel, files }) {
   for (const name of packageClosure(checkout, workspaces)) {
     addPackage(archive, checkout, name, nativeFiles);
   }
-  const present = peerPrograms.filter((program) => existsSync(program));
-  for (const program of present) archive.copy(program, program, 0o755);
+  const present = [...peerPrograms, ...(systemd ? systemdPrograms : [])].filter((program) => existsSync(program));
+  for (const program of present) archive.copy(program, realpathSync(program), 0o755);
+  if (systemd) addUnits(archive);
   const forCriu = criuPrograms.every((program) => existsSync(program)) ? criuPrograms : [];
   for (const program of forCriu) archive.copy(join('usr/sbin', basename(program)), program, 0o755);
   addLibraries(archive, [process.execPath, ...present, ...forCriu, ...nativeFiles]);
@@ -83,11 +108,20 @@ export function writeImage(path, { checkout, here, kernel, files }) {
   archive.copy('vm/guest.mjs', join(here, 'guest.mjs'));
   archive.file(
     'vm/tests.json',
-    JSON.stringify(files.map(({ file, grep }) => ({ file: join(guestCheckout, file), grep }))),
+    JSON.stringify({ env, files: files.map(({ file, grep }) => ({ file: join(guestCheckout, file), grep })) }),
   );
   archive.file('etc/passwd', 'root:x:0:0:root:/root:/bin/sh\n');
   archive.file('etc/group', 'root:x:0:\n');
   return archive.close();
+}
+
+function addUnits(archive) {
+  archive.file('etc/systemd/system/gantry-test.service', testService);
+  archive.file(
+    'etc/systemd/system/default.target',
+    '[Unit]\nDefaultDependencies=no\nWants=gantry-test.service\nAfter=gantry-test.service\n',
+  );
+  archive.file('etc/machine-id', '0123456789abcdef0123456789abcdef\n');
 }
 
 function addPrograms(archive) {

@@ -36,6 +36,7 @@ function fetchKernel(cache, unpacked) {
     ['-o', `APT::Sandbox::User=${process.env['USER'] ?? 'root'}`, 'download', name],
     {
       cwd: cache,
+      timeout: 180_000,
       encoding: 'utf8',
     },
   );

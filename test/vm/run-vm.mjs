@@ -1,9 +1,11 @@
 // Boots a virtual machine with pure cgroup v2 (this machine need not have it), runs compiled test files there with
 // plain node, passes their TAP on and ends with their verdict.
 //
-// usage: node test/vm/run-vm.mjs [--timeout SECONDS] [TEST_FILE …]
+// usage: node test/vm/run-vm.mjs [--timeout SECONDS] [--systemd] [--env NAME=VALUE] [TEST_FILE …]
 //   TEST_FILE   compiled tests; FILE#REGEXP: of its tests those whose name matches; by default what README.md lists
 //   --timeout   for the whole machine, boot included; 420 by default
+//   --systemd   systemd is the machine's first process; by default one of our own
+//   --env       of the tests, any number of times
 //
 // exit status: 0 all passed · 1 a test failed, or the machine did not finish · 77 the machine cannot be started here
 //
@@ -15,7 +17,7 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { writeImage } from './image.mjs';
+import { hasSystemd, writeImage } from './image.mjs';
 import { findKernel } from './kernel.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -30,12 +32,19 @@ const summary = /^vm: (\d+) files?, (\d+) failed$/m;
 function parseArguments(args) {
   const files = [];
   let timeoutSeconds = 420;
+  let systemd = false;
+  const env = {};
   for (let i = 0; i < args.length; i++) {
     if (args[i] === '--timeout') timeoutSeconds = Number(args[++i]);
-    else files.push(testOf(args[i]));
+    else if (args[i] === '--systemd') systemd = true;
+    else if (args[i] === '--env') {
+      const [, name, value] = /^([^=]+)=(.*)$/s.exec(args[++i] ?? '') ?? [];
+      if (name === undefined) throw new Error('--env needs NAME=VALUE');
+      env[name] = value;
+    } else files.push(testOf(args[i]));
   }
   if (!(timeoutSeconds > 0)) throw new Error('--timeout needs a number of seconds');
-  return { files: files.length > 0 ? files : defaultTests(), timeoutSeconds };
+  return { files: files.length > 0 ? files : defaultTests(), timeoutSeconds, systemd, env };
 }
 
 /** `FILE` or `FILE#REGEXP`. */
@@ -97,11 +106,15 @@ function boot(kernel, image, timeoutSeconds) {
 }
 
 async function main() {
-  const { files, timeoutSeconds } = parseArguments(process.argv.slice(2));
+  const { files, timeoutSeconds, systemd, env } = parseArguments(process.argv.slice(2));
   const absent = files.map(({ file }) => file).filter((file) => !existsSync(join(checkout, file)));
   if (absent.length > 0) throw new Error(`not there (is it built?): ${absent.join(', ')}`);
   if (spawnSync('qemu-system-x86_64', ['--version']).error !== undefined) {
     console.error('vm: qemu-system-x86_64 is missing (Debian package qemu-system-x86)');
+    return notHere;
+  }
+  if (systemd && !hasSystemd()) {
+    console.error('vm: systemd is missing (Debian package systemd)');
     return notHere;
   }
   const kernel = findKernel();
@@ -109,7 +122,7 @@ async function main() {
   const scratch = mkdtempSync(join(tmpdir(), 'gantry-vm-'));
   try {
     const image = join(scratch, 'initramfs');
-    const sizeBytes = writeImage(image, { checkout, here, kernel, files });
+    const sizeBytes = writeImage(image, { checkout, here, kernel, files, systemd, env });
     console.log(`# vm: kernel ${kernel.version}, image ${Math.round(sizeBytes / 1e6)} MB, ${files.length} test files`);
     const { output, timedOut } = await boot(kernel, image, timeoutSeconds);
     const verdict = summary.exec(output);

@@ -46,14 +46,14 @@ export class CgroupV2 implements Cgroup {
     this.#directory = `${mount}/${components.join('/')}`;
   }
 
-  create(): void {
+  create(member?: number): void {
     const isNew = makeGroup(this.#sys, this.#mount, this.#components);
     this.#enableControllers();
     if (isNew) return;
     if (isFrozenV2(this.#directory, this.#sys)) {
       throw failedPrecondition(`control group ${this.path} is there already and frozen`);
     }
-    if (groupMembers(this.#directory, this.#sys).length > 0) {
+    if (groupMembers(this.#directory, this.#sys).some((pid) => pid !== member)) {
       throw failedPrecondition(`control group ${this.path} is there already and has processes`);
     }
   }

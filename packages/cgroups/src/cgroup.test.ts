@@ -170,6 +170,32 @@ t.test('the number of processes is limited', { skip }, async (t) => {
   t.ok(group.pids().length <= 3);
 });
 
+t.test('a share of a CPU is not exceeded', { skip }, async (t) => {
+  const { group, run } = fresh(t);
+  group.apply({ cpu: { quota: 10_000, period: 100_000 } });
+  run('while :; do :; done');
+  const used = (): number => {
+    const stats = group.stats();
+    return stats.kind === 'v2'
+      ? Number(stats.metrics.cpu?.usageUsec ?? 0n)
+      : Number(stats.metrics.cpu?.usage.total ?? 0n) / 1e3;
+  };
+  const throttled = (): bigint => {
+    const stats = group.stats();
+    return (
+      (stats.kind === 'v2' ? stats.metrics.cpu?.nrThrottled : stats.metrics.cpu?.throttling.throttledPeriods) ?? 0n
+    );
+  };
+  const startedAt = performance.now();
+  const before = used();
+  // A few periods in which it wanted more, however long they take to come.
+  while (throttled() < 10n && performance.now() - startedAt < 60_000)
+    await new Promise((next) => setTimeout(next, 100));
+  const share = (used() - before) / 1e3 / (performance.now() - startedAt);
+  t.ok(throttled() >= 10n, `${throttled()} periods`);
+  t.ok(share < 0.2, `a tenth is allowed, it had ${share.toFixed(3)}`);
+});
+
 t.test('a frozen group stands still, and dies when it is killed', { skip }, async (t) => {
   const { group, run } = fresh(t);
   const child = run('while :; do :; done');

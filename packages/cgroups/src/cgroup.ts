@@ -30,12 +30,15 @@ export interface Cgroup {
   /** The path as it was asked for, absolute for absolute requests. */
   readonly path: string;
   readonly mode: CgroupMode;
+  /** True when `create` needs the first process (a systemd scope is never empty), so that nothing can be born in it. */
+  readonly needsProcess?: boolean;
 
   /**
    * Makes the group (and missing ancestors) in every hierarchy. A group that is already there is taken over; failed
-   * precondition when that one is frozen or (v2) has processes. A failure leaves what was made for `remove`.
+   * precondition when that one is frozen or (v2) has processes other than `member`. A failure leaves what was made for
+   * `remove`. `member` is moved into the group where that needs a process.
    */
-  create(): void;
+  create(member?: number): void;
   /** True while the group is there (in the hierarchy that counts: any controller of v1, the v2 directory). */
   exists(): boolean;
   /**

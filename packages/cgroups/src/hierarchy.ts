@@ -10,6 +10,7 @@ export type CgroupCalls = Pick<
   Syscalls,
   | 'bpf'
   | 'close'
+  | 'connectUnix'
   | 'eventfd'
   | 'fstatatIfPresent'
   | 'inotifyAddWatch'

@@ -4,5 +4,7 @@ export { detectCgroups, hierarchyFrom } from './hierarchy.ts';
 export type { CgroupCalls, CgroupHierarchy, CgroupMount } from './hierarchy.ts';
 export * from './metrics-v1.ts';
 export * from './metrics-v2.ts';
-export { cgroupFromPaths, openCgroup } from './open.ts';
+export { cgroupFromPaths, openCgroup, openSystemdCgroup } from './open.ts';
+export type { SystemdRequest } from './systemd/open.ts';
+export { unitKey as systemdUnitKey } from './systemd/systemd-cgroup.ts';
 export { ownCgroupPaths, parseCgroupFile } from './own-paths.ts';

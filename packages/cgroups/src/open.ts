@@ -8,6 +8,9 @@ import type { Cgroup } from './cgroup.ts';
 import type { CgroupHierarchy, CgroupMount } from './hierarchy.ts';
 import { ownCgroupPaths } from './own-paths.ts';
 import { pathComponents } from './path.ts';
+import { openUnit, reopenUnit } from './systemd/open.ts';
+import type { SystemdRequest } from './systemd/open.ts';
+import { unitKey } from './systemd/systemd-cgroup.ts';
 
 /**
  * Opens the group of `linux.cgroupsPath`: an absolute path is below the root of every hierarchy, a relative one below
@@ -24,10 +27,20 @@ export function openCgroup(hierarchy: CgroupHierarchy, unsafePath: string): Cgro
 }
 
 /**
+ * Opens the group that systemd keeps as a unit: see `openUnit`. For an ordinary user's own manager `hierarchy` must be one
+ * that he may use.
+ */
+export function openSystemdCgroup(hierarchy: CgroupHierarchy, request: SystemdRequest): Cgroup {
+  return openUnit(hierarchy, request, (path) => openCgroup(hierarchy, path));
+}
+
+/**
  * Opens the group whose `paths()` these are; none is the absent one. Throws invalid argument when they are not below this
  * host's hierarchies.
  */
 export function cgroupFromPaths(hierarchy: CgroupHierarchy, unsafePaths: Readonly<Record<string, string>>): Cgroup {
+  const { [unitKey]: unsafeUnit, ...unsafeDirectories } = unsafePaths;
+  if (unsafeUnit !== undefined) return reopenUnit(hierarchy, cgroupFromPaths(hierarchy, unsafeDirectories), unsafeUnit);
   if (Object.keys(unsafePaths).length === 0) return absentCgroup(hierarchy);
   let path = '';
   const locate = (name: string, { directory }: CgroupMount): string[] => {

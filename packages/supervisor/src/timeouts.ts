@@ -30,7 +30,8 @@ export interface Timeouts {
 }
 
 export const defaultTimeouts: Timeouts = {
-  shimStartMs: 20_000,
+  // A slow machine with much to do needs tens of seconds for a start of Node.
+  shimStartMs: 60_000,
   shimLoadMs: 2000,
   firstLookMs: 500,
   shimCleanupMs: 10_000,

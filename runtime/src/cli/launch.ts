@@ -1,6 +1,7 @@
 /** Making a container for `create`, `run` and `restore`. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { notImplemented } from '@gantry/errors';
 import { linux, SOCK_SEQPACKET } from '@gantry/libc';
 import type { Spec } from '@gantry/oci';
 import { CleanUp } from '../clean-up.ts';
@@ -52,6 +53,7 @@ export function launch(context: Context, unsafeId: string, given: Given, detache
       noPivot: given.on('no-pivot'),
       rootless: options.rootless === 'auto' ? needsNoGroup() : options.rootless,
       noNewKeyring: given.on('no-new-keyring'),
+      systemdCgroup: options.systemdCgroup,
       preservedFds: preserved.count,
       startListener,
       timeoutMs: CREATE_TIMEOUT_MS,
@@ -69,6 +71,8 @@ export function launchRestored(
   detached: boolean,
   checkpoint: RestoreSettings,
 ): Launched {
+  // The group that criu restores into has nobody in it, and systemd makes no such.
+  if (context.options.systemdCgroup) throw notImplemented('restore with --systemd-cgroup');
   return enterAndMake(context, unsafeId, given, detached, ({ bundle, directory, spec }) =>
     restoreContainer(linux, {
       id: unsafeId,

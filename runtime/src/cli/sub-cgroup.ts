@@ -1,6 +1,6 @@
 /** `exec --cgroup`: a group below the container's own, for all controllers or (v1) for some. */
 import { existsSync } from 'node:fs';
-import { cgroupFromPaths } from '@gantry/cgroups';
+import { cgroupFromPaths, systemdUnitKey } from '@gantry/cgroups';
 import type { Cgroup } from '@gantry/cgroups';
 import { invalidArgument, notFound } from '@gantry/errors';
 import { hostCgroups } from '../host-cgroups.ts';
@@ -12,14 +12,15 @@ import type { StoredContainer } from './stored-container.ts';
  */
 export function subCgroup({ state }: StoredContainer, values: readonly string[]): Cgroup | undefined {
   if (values.length === 0) return undefined;
-  const paths = { ...state?.cgroupPaths };
+  const { [systemdUnitKey]: _, ...own } = state?.cgroupPaths ?? {};
+  const paths: Record<string, string> = { ...own };
   for (const value of values) {
     const [, controllers, path = ''] = /^(?:([^:/]*):)?(.*)$/s.exec(value) ?? [];
     const names = controllers === undefined ? Object.keys(paths) : controllers.split(',');
     for (const name of names) {
-      const own = Object.hasOwn(paths, name) ? state?.cgroupPaths[name] : undefined;
-      if (own === undefined) throw invalidArgument(`unknown controller ${name} in --cgroup ${value}`);
-      const directory = [own, ...components(path, value)].join('/');
+      const top = Object.hasOwn(own, name) ? own[name] : undefined;
+      if (top === undefined) throw invalidArgument(`unknown controller ${name} in --cgroup ${value}`);
+      const directory = [top, ...components(path, value)].join('/');
       if (existsSync(directory)) paths[name] = directory;
       // A v2 tree beside v1 controllers only keeps track; the group need not be there too.
       else if (name !== '' || hostCgroups().mode === 'unified') throw notFound(`no such cgroup: ${directory}`);

@@ -76,6 +76,7 @@ function planOf(steps: string[], change: Partial<InitPlan> = {}): InitPlan {
     preservedFds: 0,
     startListener: undefined,
     groupFollows: true,
+    groupByParent: false,
     cgroupFirst: false,
     cgroupBeforeJoins: false,
     limitsByParent: false,

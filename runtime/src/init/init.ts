@@ -54,6 +54,8 @@ export interface InitPlan {
   readonly groupFollows: boolean;
   /** The group must be joined before the mounts, because one of them (or a namespace) shows it. */
   readonly cgroupFirst: boolean;
+  /** Systemd has put the process into the group by the time it is told so. */
+  readonly groupByParent: boolean;
   /** The group must be joined before any namespace: afterwards the mounts are others, and the host's paths out of sight. */
   readonly cgroupBeforeJoins: boolean;
   /** The parent sets limits and OOM score, because a user namespace takes the privileges to raise them away. */
@@ -149,9 +151,9 @@ export function giveUpGroups(sys: Syscalls, isUser: boolean): void {
   }
 }
 
-function joinGroup({ cgroup, groupFollows, unifiedDone }: InitPlan, channel: ChildChannel): void {
+function joinGroup({ cgroup, groupFollows, groupByParent, unifiedDone }: InitPlan, channel: ChildChannel): void {
   if (groupFollows) channel.expect('grouped');
-  cgroup.joinSelf({ unifiedDone });
+  if (!groupByParent) cgroup.joinSelf({ unifiedDone });
 }
 
 /** Returns the environment of the program. */

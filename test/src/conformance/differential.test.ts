@@ -3,7 +3,8 @@
  * and what is left in the rootfs must be the same, apart from what docs/conformance.md justifies.
  *
  * Configuration number n is the same everywhere. GANTRY_CONFORMANCE_CASES says how many there are (default: as many as
- * fit into twenty seconds, but never fewer than a dozen), GANTRY_CONFORMANCE_FIRST at which number to begin.
+ * fit into twenty seconds, but never fewer than a dozen), GANTRY_CONFORMANCE_FIRST at which number to begin,
+ * GANTRY_CONFORMANCE_PEER=crun another runtime to compare with.
  */
 import t from 'tap';
 import { spawnSync } from 'node:child_process';
@@ -16,7 +17,8 @@ import type { Generated, Outcome } from './generated.ts';
 import { justifiedLines, justifiedRefusals } from './justified.ts';
 import { mistakes } from './variations.ts';
 
-const skip = missing('runc') ?? otherRelease() ?? false;
+const peer = process.env['GANTRY_CONFORMANCE_PEER'] === 'crun' ? 'crun' : 'runc';
+const skip = missing(peer) ?? otherRelease() ?? false;
 const asked = process.env['GANTRY_CONFORMANCE_CASES'];
 const first = Number(process.env['GANTRY_CONFORMANCE_FIRST'] ?? 1);
 const FEWEST = 12;
@@ -29,6 +31,7 @@ t.setTimeout(asked === undefined ? 300_000 : 24 * 3_600_000);
 
 /** The list of what is justified was made with this release. */
 function otherRelease(): string | undefined {
+  if (peer !== 'runc') return undefined;
   const [first = ''] = spawnSync('runc', ['--version'], { encoding: 'utf8' }).stdout.split('\n');
   return first.startsWith('runc version 1.1.') ? undefined : `the peer is runc 1.1, not ${first}`;
 }
@@ -58,7 +61,7 @@ function differences(names: readonly string[], peer: Outcome, ours: Outcome): st
 }
 
 function compare(bench: ConformanceBench, { names, spec }: Generated): string[] {
-  return differences(names, bench.carryOut('runc', spec), bench.carryOut('gantry', spec));
+  return differences(names, bench.carryOut(peer, spec), bench.carryOut('gantry', spec));
 }
 
 t.test('generated configurations look the same from inside, whichever runtime carries them out', { skip }, (t) => {

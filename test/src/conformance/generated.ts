@@ -17,6 +17,9 @@ import { probeScript, seen } from './probe.ts';
 import { mistakes, variations } from './variations.ts';
 import type { Places, Variation } from './variations.ts';
 
+/** Also in software emulation. */
+const RUN_TIMEOUT_MS = 120_000;
+
 export interface Generated {
   /** By which variations it came to be, in their order. */
   readonly names: readonly string[];
@@ -84,7 +87,7 @@ export class ConformanceBench {
     this.bench.configure(spec);
     rmSync(this.places.hookLog, { force: true });
     writeFileSync(this.places.hookLog, '');
-    const { code, stdout, stderr } = this.bench.call(name, ['run', 'box']);
+    const { code, stdout, stderr } = this.bench.call(name, ['run', 'box'], { timeoutMs: RUN_TIMEOUT_MS });
     const places = [
       [this.bench.dir, 'DIR'],
       [this.bench.group, 'GROUP'],

@@ -39,7 +39,7 @@ function document(): object {
       capabilities: Object.entries(capabilityNumbers)
         .toSorted(([, one], [, other]) => one - other)
         .map(([name]) => name),
-      cgroup: { v1: true, v2: true, systemd: false, systemdUser: false, rdma: true },
+      cgroup: { v1: true, v2: true, systemd: true, systemdUser: true, rdma: true },
       seccomp: {
         enabled: true,
         actions: seccompActions,
