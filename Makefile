@@ -35,6 +35,7 @@ test-vm: ## the part of the suite that needs pure cgroup v2, in a small virtual 
 	@scripts/setup.sh test
 	@$(MAKE) --no-print-directory build
 	@test/vm/run-vm.sh
+	@test/vm/run-vm.sh --systemd test/dist/vm/systemd.test.js
 
 # ARGS="--quick", ARGS="--only lifecycle,exec --samples 100"; without ARGS the figures and the plot in docs/ are renewed.
 bench: ## gantryd beside a stock containerd, measured by turns (ARGS="--help" lists the options)

@@ -24,7 +24,6 @@ const asked = [
   'Delegate',
   'MemoryMax',
   'MemoryLow',
-  'CPUWeight',
   'CPUQuotaPerSecUSec',
   'CPUQuotaPeriodUSec',
   'TasksMax',
@@ -38,13 +37,13 @@ const asked = [
 
 function show(unit: string, properties: readonly string[]): Record<string, string> {
   const { stdout } = spawnSync('systemctl', ['show', unit, '-p', properties.join(',')], { encoding: 'utf8' });
-  return Object.fromEntries(
-    stdout
-      .trim()
-      .split('\n')
-      .map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)])
-      .toSorted(),
-  ) as Record<string, string>;
+  const shown: Record<string, string> = {};
+  for (const line of stdout.trim().split('\n').toSorted()) {
+    const [, name = '', value = ''] = /^([^=]*)=(.*)$/.exec(line) ?? [];
+    // A list has a line for each member.
+    shown[name] = name in shown ? `${shown[name]}, ${value}` : value;
+  }
+  return shown;
 }
 
 const unitOf = (name: RuntimeName): string => `gt-${name}.scope`;
@@ -79,7 +78,7 @@ t.test('a container is a scope with the limits of its configuration, as runc’s
           { allow: true, type: 'c', major: 1, minor: 11, access: 'r' },
         ],
         memory: { limit: 64 << 20, reservation: 32 << 20 },
-        cpu: { shares: 512, quota: 33_333, period: 100_000, cpus: '0' },
+        cpu: { quota: 33_333, period: 100_000, cpus: '0' },
         pids: { limit: 42 },
       };
     });
@@ -97,12 +96,11 @@ t.test('a container is a scope with the limits of its configuration, as runc’s
     DevicePolicy: 'strict',
     TimeoutStopUSec: '7s',
   });
-  // Lists have no order.
-  const sorted = shown.map((one) => ({ ...one, DeviceAllow: one['DeviceAllow']?.split(' ').toSorted().join(' ') }));
-  if (sorted.length > 1) t.same({ ...sorted[1], DeviceAllow: '' }, { ...sorted[0], DeviceAllow: '' }, 'as runc’s unit');
-  t.match(own['DeviceAllow'], /\/dev\/char\/1:11 r/);
+  t.match(own['DeviceAllow'], /(?:^|, )\/dev\/char\/1:11 r(?:,|$)/);
+  // Runc leaves out devices that this host does not have.
+  if (shown.length > 1) t.same({ ...shown[1], DeviceAllow: '' }, { ...shown[0], DeviceAllow: '' }, 'as runc’s unit');
 
-  const files = ['memory.max', 'memory.low', 'cpu.max', 'cpu.weight', 'pids.max', 'cpuset.cpus'];
+  const files = ['memory.max', 'memory.low', 'cpu.max', 'pids.max', 'cpuset.cpus'];
   const values = names.map((name) => files.map((file) => `${file} ${groupFile(name, file)}`));
   if (values.length > 1) t.same(values[1], values[0], 'and its group');
   t.match(values.at(-1), ['memory.max 67108864', 'memory.low 33554432', 'cpu.max 34000 100000']);
