@@ -29,7 +29,7 @@ at write
 for d in /tmp /mnt/a /mnt/b /mnt/c /mnt/c/sub /var /made /; do test -d $d && : > $d/.w && echo $d && rm $d/.w; done
 for f in /proc/sys/kernel/shmmax /proc/sysrq-trigger /etc/kept /etc/passwd; do test -w $f && echo $f; done
 cd /proc/sys && at sysctl grep '' net/ipv4/ip_forward net/ipv4/ip_unprivileged_port_start kernel/shmmax kernel/msgmax fs/mqueue/msg_max
-cd /sys/fs/cgroup && at limit grep '' memory/memory.limit_in_bytes memory/memory.soft_limit_in_bytes memory/memory.memsw.limit_in_bytes memory/memory.swappiness cpu/cpu.shares cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us cpuset/cpuset.cpus cpuset/cpuset.mems pids/pids.max devices/devices.list
+cd /sys/fs/cgroup && at limit grep '' memory/memory.limit_in_bytes memory/memory.soft_limit_in_bytes memory/memory.memsw.limit_in_bytes memory/memory.swappiness cpu/cpu.shares cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us cpuset/cpuset.cpus cpuset/cpuset.mems pids/pids.max devices/devices.list memory.max memory.low memory.swap.max cpu.weight cpu.max cpuset.cpus cpuset.mems pids.max
 at net cat /sys/class/net/lo/operstate
 ip -o addr show lo
 cd /
