@@ -16,7 +16,7 @@ command -v npm >/dev/null || die 'npm is missing: install it beside Node.js (Deb
 
 # command (or file) that proves a package is there → the Debian package
 run_needs=(busybox:busybox-static ip:iproute2)
-test_needs=(ctr:containerd containerd-shim-runc-v2:containerd runc:runc crun:crun strace:strace umoci:umoci script:bsdutils qemu-system-x86_64:qemu-system-x86 systemctl:systemd cpio:cpio xz:xz-utils docker-registry:docker-registry skopeo:skopeo openssl:openssl podman:podman conmon:conmon buildah:buildah dockerd:docker.io mkfs.erofs:erofs-utils iptables:iptables criu:criu protoc:protobuf-compiler grpc_python_plugin:protobuf-compiler-grpc)
+test_needs=(ctr:containerd containerd-shim-runc-v2:containerd runc:runc crun:crun strace:strace umoci:umoci script:bsdutils qemu-system-x86_64:qemu-system-x86 systemctl:systemd cpio:cpio xz:xz-utils docker-registry:docker-registry skopeo:skopeo openssl:openssl podman:podman conmon:conmon buildah:buildah dockerd:docker.io mkfs.erofs:erofs-utils zstd:zstd iptables:iptables criu:criu protoc:protobuf-compiler grpc_python_plugin:protobuf-compiler-grpc)
 # file that proves a package is there → the Debian package
 test_files=(/usr/include/google/protobuf/any.proto:libprotobuf-dev /usr/lib/python3/dist-packages/grpc/__init__.py:python3-grpcio /usr/lib/python3/dist-packages/google/protobuf/__init__.py:python3-protobuf)
 

@@ -1,8 +1,8 @@
 /** The gantry command as a process, against a real supervisor. */
 import t from 'tap';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -201,6 +201,27 @@ t.test(
     await gantry(words('rmi kept:1'));
   },
 );
+
+const skipZstd = skip === false && spawnSync('zstd', ['--version']).error !== undefined ? 'no zstd' : skip;
+t.test('convert packs layers in another way: the same files, the same id', { skip: skipZstd }, async (t) => {
+  const file = path.join(dir, 'converted.tar');
+  const types = { zstd: 'tar+zstd"', none: 'v1.tar"', gzip: 'tar+gzip"' };
+  let source = 'box:1';
+  for (const [kind, type] of Object.entries(types)) {
+    t.match(await gantry(['convert', '-c', kind, source, `packed:${kind}`]), {
+      code: 0,
+      out: /^sha256:[0-9a-f]{64}\n$/,
+    });
+    source = `packed:${kind}`;
+    t.equal((await gantry(['run', '--rm', source, 'echo', kind])).out, `${kind}\n`);
+    t.equal((await gantry(['save', '-o', file, source])).code, 0);
+    t.ok(readFileSync(file).includes(type), `${source} has a layer of type ${type}`);
+  }
+  const ids = (await gantry(words('images -q'))).out.trim().split('\n');
+  t.equal(new Set(ids).size, 1, 'the config, and so the id, is the same');
+  await gantry(['rmi', ...Object.keys(types).map((kind) => `packed:${kind}`)]);
+  t.match(await gantry(words('convert -c xz box:1 x:1')), { code: 125, err: /"xz" is not one of gzip, zstd, none/ });
+});
 
 t.test('signals reach the container, and a second Ctrl-C ends even one that ignores them', { skip }, async (t) => {
   const polite = start([

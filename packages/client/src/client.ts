@@ -7,6 +7,8 @@ import type { RemoveContainerOptions } from './containers/remove.ts';
 import { containerChanges } from './images/changes.ts';
 import type { FileChange } from './images/changes.ts';
 import { commitContainer } from './images/commit.ts';
+import { convertImage } from './images/convert.ts';
+import type { ConvertOptions } from './images/convert.ts';
 import type { CommitOptions } from './images/commit.ts';
 import { ImagesClient } from './images/images.ts';
 import { ContainersClient } from './services/containers.ts';
@@ -110,6 +112,11 @@ export class Client implements Disposable {
   /** An image of a container as it is now. */
   commit(containerId: string, name: string, options: CommitOptions = {}): Promise<images.Image> {
     return commitContainer(this, containerId, name, options);
+  }
+
+  /** An image of the same files with its layers packed in another way. */
+  convert(source: string, name: string, options: ConvertOptions): Promise<images.Image> {
+    return convertImage(this, source, name, options);
   }
 
   /** Removes task, record and snapshot. */

@@ -8,6 +8,7 @@ export type { CreateContainerOptions } from './containers/create.ts';
 export type { RemoveContainerOptions } from './containers/remove.ts';
 export type { FileChange } from './images/changes.ts';
 export type { CommitOptions, RunConfigChange } from './images/commit.ts';
+export type { ConvertOptions } from './images/convert.ts';
 export { ImagesClient } from './images/images.ts';
 export type { ExportOptions, ImportOptions, PlatformOptions, UnpackOptions } from './images/images.ts';
 export type { ResolvedImage } from './images/resolve.ts';

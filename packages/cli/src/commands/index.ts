@@ -4,6 +4,7 @@ import { attachCommand } from './attach.ts';
 import { execCommand } from './exec.ts';
 import { loadCommand, saveCommand } from './archives.ts';
 import { commitCommand, diffCommand } from './commit.ts';
+import { convertCommand } from './convert.ts';
 import { historyCommand } from './history.ts';
 import { imagesCommand, rmiCommand, tagCommand } from './images.ts';
 import { pruneCommand } from './prune.ts';
@@ -36,6 +37,7 @@ export const commands: readonly Command[] = [
   pushCommand,
   imagesCommand,
   historyCommand,
+  convertCommand,
   tagCommand,
   rmiCommand,
   pruneCommand,
