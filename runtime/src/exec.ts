@@ -96,7 +96,7 @@ export function execInContainer(sys: Syscalls, parts: ContainerParts, request: E
       limitsByParent,
       killsBefore,
       passListener: asksAgent(spec.linux?.seccomp)
-        ? (fd) => sendListener(sys, child, fd, subjectOf(parts), deadline)
+        ? (message) => sendListener(sys, child, message, subjectOf(parts), deadline)
         : undefined,
       last: 'executing',
     });

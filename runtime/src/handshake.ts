@@ -108,12 +108,19 @@ export class ChildChannel {
   }
 }
 
+/** The listener of a seccomp filter: the child's number for it and, when the child sends it itself, ours, the receiver's to close. */
+export interface ListenerMessage {
+  readonly kind: 'listener';
+  readonly fd: number;
+  readonly sent?: number;
+}
+
 /** One message as the parent sees it; `eof` when the child's end is closed. */
 export type Received =
   | { readonly kind: 'eof' }
   | { readonly kind: 'born'; readonly pid: number }
   | { readonly kind: 'ready' | 'created' | 'executing' | 'hooks' }
-  | { readonly kind: 'listener'; readonly fd: number }
+  | ListenerMessage
   | { readonly kind: 'console'; readonly master: number };
 
 /** The parent's end; it owns the descriptor. */
@@ -204,8 +211,12 @@ export class ParentChannel {
     try {
       const message = parseChildMessage(unsafeData);
       if (message.kind === 'error') throw new GantryError(message.code, message.message);
-      if (message.kind !== 'console') return message;
       const [master, ...others] = fds;
+      if (message.kind === 'listener' && master !== undefined) {
+        taken = master;
+        return { ...message, sent: master };
+      }
+      if (message.kind !== 'console') return message;
       if (master === undefined || others.length > 0) throw internal('console message without its descriptor');
       taken = master;
       return { kind: 'console', master };

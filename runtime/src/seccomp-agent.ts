@@ -10,6 +10,9 @@
  *   read                                  ◄───   proceed
  *   execve
  *
+ * An ordinary user may not take anything out of a process that has changed its identity: there the process sends the listener
+ * itself, by sendmsg(2) after the filter is in force, about which the filter must not ask.
+ *
  * The process says the number beforehand, so that after the filter is in force it makes one call only, read(2); even
  * that may be asked about, because the agent has the listener without the process's doing.
  */
@@ -19,7 +22,7 @@ import type { Syscalls } from '@gantry/libc';
 import { supportedOciVersion } from '@gantry/oci';
 import type { ContainerProcessState, ContainerStatus, LinuxSeccomp, Spec } from '@gantry/oci';
 import type { Child } from './child.ts';
-import type { Deadline } from './handshake.ts';
+import type { Deadline, ListenerMessage } from './handshake.ts';
 
 /** Between two looks whether the filter is there; it is within a millisecond. */
 const PAUSE_MS = 1;
@@ -38,15 +41,27 @@ export function asksAgent(seccomp: LinuxSeccomp | undefined): seccomp is LinuxSe
   return (seccomp?.syscalls ?? []).some(({ action }) => action === 'SCMP_ACT_NOTIFY');
 }
 
-/** Invalid argument for a filter that asks nobody. */
-export function checkAgent(seccomp: LinuxSeccomp): void {
-  if (seccomp.listenerPath !== undefined && seccomp.listenerPath !== '') return;
-  throw invalidArgument('linux.seccomp: seccomp listenerPath is needed for SCMP_ACT_NOTIFY');
+/** Invalid argument for a filter that asks nobody, and for one that asks whether it may be sent to who is asked. */
+export function checkAgent(seccomp: LinuxSeccomp, sendsListener: boolean): void {
+  if (seccomp.listenerPath === undefined || seccomp.listenerPath === '') {
+    throw invalidArgument('linux.seccomp: seccomp listenerPath is needed for SCMP_ACT_NOTIFY');
+  }
+  if (!sendsListener) return;
+  const asked = (seccomp.syscalls ?? []).filter(({ action }) => action === 'SCMP_ACT_NOTIFY');
+  if (asked.some(({ names }) => names.includes('sendmsg'))) {
+    throw invalidArgument('linux.seccomp: an ordinary user cannot use SCMP_ACT_NOTIFY for the sendmsg syscall');
+  }
 }
 
-/** Takes the listener out of `child`, where it is or will be descriptor `fd`, and sends it to the agent. */
-export function sendListener(sys: Syscalls, child: Child, fd: number, subject: AgentSubject, deadline: Deadline): void {
-  const listener = takeDescriptor(sys, child, fd, deadline);
+/** Takes the listener out of `child`, where it is or will be the descriptor that was told, and sends it to the agent. */
+export function sendListener(
+  sys: Syscalls,
+  child: Child,
+  { fd, sent }: ListenerMessage,
+  subject: AgentSubject,
+  deadline: Deadline,
+): void {
+  const listener = sent ?? takeDescriptor(sys, child, fd, deadline);
   try {
     const { listenerPath = '', listenerMetadata } = subject.spec.linux?.seccomp ?? {};
     const agent = sys.connectUnix(listenerPath);

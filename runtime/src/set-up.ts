@@ -4,7 +4,7 @@ import type { Cgroup } from '@gantry/cgroups';
 import type { Syscalls } from '@gantry/libc';
 import type { Child } from './child.ts';
 import type { CleanUp } from './clean-up.ts';
-import type { Deadline, ParentChannel, Received } from './handshake.ts';
+import type { Deadline, ParentChannel, ListenerMessage, Received } from './handshake.ts';
 import { setLimits, setOomScore } from './process/limits.ts';
 import type { ProcessPlan } from './process/plan.ts';
 
@@ -22,7 +22,7 @@ export interface SetUp {
   /** Hooks that are run when the child has made its mounts; undefined when there are none. */
   readonly runHooks?: (() => void) | undefined;
   /** Passes the listener of the process's filter on; undefined when nobody asked for it. */
-  readonly passListener?: ((fd: number) => void) | undefined;
+  readonly passListener?: ((message: ListenerMessage) => void) | undefined;
   /** What ends the set-up: init says that it was created, an exec'd process becomes its program. */
   readonly last: 'created' | 'executing';
 }
@@ -59,7 +59,7 @@ export function completeSetUp(sys: Syscalls, setUp: SetUp): number | undefined {
     const next = channel.receive(deadline, child.pidfd);
     if (next.kind !== 'listener' || passListener === undefined) expectMessage(next, 'eof');
     else {
-      passListener(next.fd);
+      passListener(next);
       channel.send('proceed');
       expectMessage(channel.receive(deadline, child.pidfd), 'eof');
     }

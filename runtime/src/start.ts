@@ -39,7 +39,7 @@ function passListener(sys: Syscalls, parts: ContainerParts, deadline: Deadline):
   const { channel, child, id, bundle, spec } = parts;
   const message = channel.receive(deadline, child.pidfd);
   if (message.kind !== 'listener') return expectMessage(message, 'listener');
-  sendListener(sys, child, message.fd, { id, bundle, spec, status: 'created', initPid: child.pid }, deadline);
+  sendListener(sys, child, message, { id, bundle, spec, status: 'created', initPid: child.pid }, deadline);
   channel.send('proceed');
 }
 

@@ -63,9 +63,11 @@ export function execute(sys: BecomeCalls, plan: ProcessPlan, path: string, chann
   if (keptForSeccomp(plan) === 0n) applyAmbient(sys, plan.capabilities, plan.lastCapability);
   if (plan.seccomp !== undefined) {
     try {
-      if (plan.seccomp.asksAgent) announceListener(sys, channel);
-      sys.seccompSetFilter(plan.seccomp.flags, plan.seccomp.program);
-      if (plan.seccomp.asksAgent) channel?.awaitAnything();
+      const { asksAgent, sendsListener, flags, program } = plan.seccomp;
+      if (asksAgent && !sendsListener) announceListener(sys, channel);
+      const listener = sys.seccompSetFilter(flags, program);
+      if (asksAgent && sendsListener) channel?.send({ kind: 'listener', fd: listener }, [listener]);
+      if (asksAgent) channel?.awaitAnything();
     } catch (err) {
       throw wrap(err, 'unable to init seccomp');
     }

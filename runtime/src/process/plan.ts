@@ -13,6 +13,7 @@ import type { LimitToSet } from './limits.ts';
 import { affinityPlan, memoryPolicyPlan } from './placement.ts';
 import type { AffinityPlan, MemoryPolicyPlan } from './placement.ts';
 import { mustKeepGroups } from '../rootless.ts';
+import { isUnprivileged } from '../rootless.ts';
 import { asksAgent, checkAgent } from '../seccomp-agent.ts';
 import { ioPriorityValue, personalityValue, schedulerAttributes } from './scheduling.ts';
 import type { SchedulingPlan } from './scheduling.ts';
@@ -22,6 +23,8 @@ export interface SeccompPlan {
   readonly flags: number;
   /** An agent gets the filter's listener. */
   readonly asksAgent: boolean;
+  /** Nobody may take the listener out of the process, which sends it. */
+  readonly sendsListener: boolean;
 }
 
 export interface ProcessPlan extends SchedulingPlan {
@@ -111,10 +114,11 @@ function seccompPlan(profile: LinuxSeccomp): SeccompPlan {
   const built = builtFilters.get(profile);
   if (built !== undefined) return built;
   const asks = asksAgent(profile);
-  if (asks) checkAgent(profile);
+  const sendsListener = asks && isUnprivileged();
+  if (asks) checkAgent(profile, sendsListener);
   try {
     const flags = seccompFlags(profile.flags) | (asks ? SECCOMP_FILTER_FLAG_NEW_LISTENER : 0);
-    const plan = { program: buildSeccompFilter(profile), flags, asksAgent: asks };
+    const plan = { program: buildSeccompFilter(profile), flags, asksAgent: asks, sendsListener };
     builtFilters.set(profile, plan);
     return plan;
   } catch (err) {

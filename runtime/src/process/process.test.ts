@@ -40,7 +40,7 @@ const plan: ProcessPlan = {
   capabilities: { bounding: 1n, effective: 1n, permitted: 1n, inheritable: 0n, ambient: 0n },
   lastCapability: 3,
   noNewPrivileges: true,
-  seccomp: { program: Buffer.alloc(8), flags: 0, asksAgent: false },
+  seccomp: { program: Buffer.alloc(8), flags: 0, asksAgent: false, sendsListener: false },
   apparmorProfile: undefined,
   selinuxLabel: undefined,
   limits: [],

@@ -1,9 +1,9 @@
 /** Containers of an ordinary user: made, entered, signalled and deleted without any privilege. */
 import t from 'tap';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { missing, RuntimeBench, runtimeCommands } from '../index.ts';
+import { checkout, missing, RuntimeBench, runtimeCommands, until } from '../index.ts';
 import type { RuntimeResult, TestSpec } from '../index.ts';
 
 t.setTimeout(240_000);
@@ -134,12 +134,53 @@ t.test('what an ordinary user cannot have is said', { skip }, (t) => {
     (spec) => spec.mounts.push({ destination: '/mnt', source: '/', options: ['bind', 'idmap'] }),
     /id-mapped mounts are not supported for rootless containers/,
   );
+  refused((spec) => {
+    const asks = { names: ['sendmsg'], action: 'SCMP_ACT_NOTIFY' } as const;
+    spec.linux.seccomp = {
+      defaultAction: 'SCMP_ACT_ALLOW',
+      listenerPath: '/nowhere',
+      syscalls: [{ ...asks, names: [...asks.names] }],
+    };
+  }, /SCMP_ACT_NOTIFY for the sendmsg syscall/);
   refused((spec) => (spec.linux.netDevices = { eth0: {} }), /not supported for rootless containers/);
   refused(
     (spec) => (spec.linux.uidMappings = [{ containerID: 0, hostID: UID, size: 2 }]),
     /newuidmap[^]*(?:subuid|not installed)/,
   );
   t.end();
+});
+
+t.test('a seccomp agent answers for the container and for what is executed in it', { skip }, async (t) => {
+  const user = new UserBench();
+  t.teardown(() => user.remove());
+  const socket = path.join(user.bench.dir, 'run/agent.sock');
+  const program = path.join(checkout, 'packages/libc/dist/test-programs/seccomp-agent.js');
+  const startAgent = async (calls: number): Promise<{ output: () => string; ended: Promise<unknown> }> => {
+    spawnSync('rm', ['-f', socket]);
+    const [command = '', ...words] = [...asUser, process.execPath, program, socket, String(calls)];
+    const agent = spawn(command, words, { stdio: ['ignore', 'pipe', 'inherit'] });
+    t.teardown(() => void agent.kill());
+    let output = '';
+    agent.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
+    await until('the agent listens', () => output.includes('listening'), 60_000);
+    return { output: () => output, ended: new Promise((resolve) => agent.once('close', resolve)) };
+  };
+  user.configure(['sh', '-c', 'mkdir /tmp/a 2>&1; echo after; sleep 1000'], (spec) => {
+    spec.linux.seccomp = {
+      defaultAction: 'SCMP_ACT_ALLOW',
+      listenerPath: socket,
+      syscalls: [{ names: ['mkdir', 'mkdirat'], action: 'SCMP_ACT_NOTIFY' }],
+    };
+  });
+  const first = await startAgent(1);
+  const { code, stderr } = user.call(['run', '-d', 'mine']);
+  t.equal(code, 0, stderr);
+  await first.ended;
+  t.match(JSON.parse(first.output().split('\n')[1] ?? ''), { fds: ['seccompFd'], state: { id: 'mine' } });
+  const second = await startAgent(1);
+  const added = user.call(['exec', 'mine', 'mkdir', '/tmp/b']);
+  t.match([added.code, added.stderr], [1, /No medium found/]);
+  await second.ended;
 });
 
 t.test('subordinate ids are mapped', { skip: skip || missing('newuidmap', 'newgidmap') || false }, (t) => {
