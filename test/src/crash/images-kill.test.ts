@@ -3,7 +3,8 @@
  * After each start nothing that is referred to is missing, every blob is what its digest says, a pull goes on where it was, and
  * after a collection nothing is there that nobody refers to.
  *
- * GANTRY_CRASH_ROUNDS (12) says how often it dies, GANTRY_CRASH_SEED chooses when and at what.
+ * GANTRY_CRASH_ROUNDS (12) says how often it dies, GANTRY_CRASH_SEED chooses when and at what, GANTRY_SNAPSHOTTER where images
+ * are unpacked.
  */
 import t from 'tap';
 import { createHash, randomBytes } from 'node:crypto';
@@ -16,6 +17,7 @@ import type { Marker, TarEntry } from '../index.ts';
 
 const rounds = Number(process.env['GANTRY_CRASH_ROUNDS'] ?? 12);
 const seed = Number(process.env['GANTRY_CRASH_SEED'] ?? 20_231);
+const snapshotter = process.env['GANTRY_SNAPSHOTTER'] ?? 'overlayfs';
 const timeoutMs = 120_000 + rounds * 8_000;
 
 /** A layer that takes its time: some files of random bytes, many small ones, and the marker last. */
@@ -64,12 +66,12 @@ class World {
       const bytes = ociArchive({ layers: own.map((one) => one.bytes), name });
       this.#archives.push({ name, bytes, marker: own[1]?.marker ?? layer('').marker });
     }
-    await this.box.client.images.pull(this.box.name('crash/box:0'), { credentials: this.box.credentials });
+    await this.box.client.images.pull(this.box.name('crash/box:0'), { credentials: this.box.credentials, snapshotter });
     this.there.set(this.box.name('crash/box:0'), this.#remote[0]?.marker);
   }
 
   get stored(): StoredImages {
-    return new StoredImages(this.box.client, this.box.daemon.root);
+    return new StoredImages(this.box.client, this.box.daemon.root, snapshotter);
   }
 
   next(): Work {
@@ -90,7 +92,7 @@ class World {
     const { name, marker } = random.pick(missing.length > 0 ? missing : this.#remote);
     return {
       what: `pull ${name}`,
-      run: async () => void (await box.client.images.pull(name, { credentials: box.credentials })),
+      run: async () => void (await box.client.images.pull(name, { credentials: box.credentials, snapshotter })),
       afterCrash: () => this.#pullGoesOn(name),
       done: () => void this.there.set(name, marker),
     };
@@ -103,7 +105,7 @@ class World {
     for await (const { digest } of client.content.list()) whole.add(digest);
     const parts = new Map((await client.content.statuses()).map(({ ref, offset }) => [ref, offset]));
     proxy.decide(() => undefined);
-    await client.images.pull(name, { credentials });
+    await client.images.pull(name, { credentials, snapshotter });
     for (const { method, url, headers } of proxy.seen) {
       const digest = /\/blobs\/(sha256:\w+)$/.exec(url)?.[1];
       if (method !== 'GET' || digest === undefined) continue;
@@ -265,6 +267,8 @@ t.test(
     t.comment(Object.fromEntries([...met].toSorted()));
     const ingests = readdirSync(path.join(world.box.daemon.root, 'content/ingest'));
     t.same(ingests, [], 'no ingest is left');
+    for (const name of world.there.keys()) await world.box.client.images.remove(name, { sync: true });
+    t.same(await world.stored.leftOver(), [], 'nothing is left without images');
     await world.box.end(t);
   },
 );
