@@ -37,8 +37,9 @@ export function tasksService(components: TasksServiceComponents): Binding {
     return manager.get(namespace, id);
   };
 
-  /** The same, and its shim is known to answer or not to. */
+  /** The same; it is not just being created, and its shim is known to answer or not to. */
   const reach = async (id: string, call: Call): Promise<Task> => {
+    await manager.settled({ namespace: call.namespace, id });
     const task = find(id, call);
     if (task.state.kind === 'resting') await manager.wake(task);
     return task;

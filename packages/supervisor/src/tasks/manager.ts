@@ -84,6 +84,14 @@ export class TaskManager {
     return task;
   }
 
+  /**
+   * Resolves when no task of this name is being created any more. A client that opens a process's stdio may call about its
+   * task before Create is answered, and is not told that there is none, as with containerd.
+   */
+  async settled({ namespace, id }: TaskName): Promise<void> {
+    await this.#creations.get(keyOf(namespace, id))?.pid.catch(() => undefined);
+  }
+
   /** The task of this name in whatever state; undefined when there is none. */
   find({ namespace, id }: TaskName): Task | undefined {
     return this.#tasks.get(keyOf(namespace, id));
