@@ -274,7 +274,7 @@ export interface ChannelCalls {
   receiveMessage(fd: number, maxBytes: number): ReceivedMessage | undefined;
   /** Blocking connect(2) to a unix socket by path; a stream socket unless `type` says otherwise. */
   connectUnix(path: string, type?: number): number;
-  /** bind(2) and listen(2) of a new unix socket; the path (at most 107 bytes) must not exist. */
+  /** bind(2) and, unless it is a datagram socket, listen(2) of a new unix socket; the path (at most 107 bytes) must not exist. */
   listenUnix(path: string, type: number): number;
   /** A socket to the kernel's routing tables (rtnetlink(7)) of the current network namespace. */
   routeSocket(): number;

@@ -16,6 +16,7 @@ import { enterBundle, rootfsOf } from './bundle.ts';
 import type { Context } from './command.ts';
 import { checkConsole, connectSocket, sendConsole, sendPidfd } from './console-socket.ts';
 import type { ProcessTerminal } from './foreground.ts';
+import { withNotifySocket } from './notify-socket.ts';
 import { writePidFile } from './pid-file.ts';
 import { preservedDescriptors } from './preserved.ts';
 import { timestamp, writeRecord } from './record.ts';
@@ -41,7 +42,7 @@ export function launch(context: Context, unsafeId: string, given: Given, detache
   const { options } = context;
   const preserved = preservedDescriptors(given.number('preserve-fds'));
   return enterAndMake(context, unsafeId, given, detached, ({ bundle, directory, spec: plain }) => {
-    const spec = withEnvironment(plain, preserved.env);
+    const spec = withNotifySocket(withEnvironment(plain, preserved.env), directory);
     const startListener = withStartSocket(directory, (path) => linux.listenUnix(path, SOCK_SEQPACKET));
     const container = createContainer(linux, {
       id: unsafeId,

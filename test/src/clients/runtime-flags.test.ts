@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Test } from 'tap';
-import { linux, POLLIN, SOCK_STREAM } from '@gantry/libc';
+import { linux, POLLIN, SOCK_DGRAM, SOCK_STREAM } from '@gantry/libc';
 import { missing, run, RuntimeBench, runOnTerminal, sentences, until } from '../index.ts';
 import type { RuntimeName, RuntimeResult, TestSpec } from '../index.ts';
 
@@ -192,7 +192,7 @@ t.test('--log, --log-format, --debug: where words go', { skip }, (t) => {
   t.end();
 });
 
-t.test('--no-pivot, --no-subreaper, socket activation and a service manager', { skip }, (t) => {
+t.test('--no-pivot, --no-subreaper, socket activation', { skip }, (t) => {
   const bench = benchOf(t);
   const look = 'grep -c . /proc/self/mountinfo; ls / | tr "\\n" " "; cd /; cd ../../..; ls | wc -l';
   bench.configure(bench.spec(['sh', '-c', look]));
@@ -212,6 +212,67 @@ t.test('--no-pivot, --no-subreaper, socket activation and a service manager', { 
   nothingLeft(t, bench);
   t.end();
 });
+
+t.test('a service manager hears when the container is ready, and nothing else of it', { skip }, async (t) => {
+  const bench = benchOf(t);
+  const manager = path.join(bench.dir, 'manager.sock');
+  // Busybox has no sd_notify; the host's side of the socket is told instead.
+  bench.configure(
+    bench.spec(['sh', '-c', 'echo $NOTIFY_SOCKET > /tmp/told; ls -l $NOTIFY_SOCKET >> /tmp/told; sleep 1000']),
+  );
+  for (const words of [
+    ['run', '-d', 'box'],
+    ['create', 'box'],
+  ] as const) {
+    const listener = linux.listenUnix(manager, SOCK_DGRAM);
+    const env = { NOTIFY_SOCKET: manager };
+    const detached = (call: readonly string[]) => {
+      const args = [
+        '-c',
+        'exec "$@" >"$0" 2>&1 </dev/null',
+        path.join(bench.dir, 'said'),
+        ...bench.command('gantry', call).flat(),
+      ];
+      return run('sh', args, { cwd: bench.bundle, env, timeoutMs: 60_000 });
+    };
+    const first = detached(words);
+    let last = first;
+    if (words[0] === 'create') {
+      t.equal((await first).code, 0);
+      last = detached(['start', 'box']);
+    }
+    const inside = path.join(bench.stateRoot('gantry'), 'box/notify/notify.sock');
+    await until('the socket is there', () => existsSync(inside), 60_000);
+    await until(
+      'the container runs',
+      () => /notify.sock\n[^]*notify.sock/.test(readIfThere(path.join(bench.rootfs, 'tmp/told'))),
+      60_000,
+    );
+    t.match(readIfThere(path.join(bench.rootfs, 'tmp/told')), /^\/run\/notify\/notify\.sock\nsrwxrwxrwx/);
+    const sender = linux.connectUnix(inside, SOCK_DGRAM);
+    for (const text of ['STATUS=soon', 'MAINPID=1', 'STATUS=now\nREADY=1'])
+      linux.sendMessage(sender, Buffer.from(text), []);
+    linux.close(sender);
+    const pid = (JSON.parse(bench.call('gantry', ['state', 'box']).stdout) as { pid: number }).pid;
+    const told: string[] = [];
+    while (told.at(-1) !== 'BARRIER=1') {
+      if (linux.poll([{ fd: listener, events: POLLIN }], 60_000)[0] === 0) break;
+      const { data, fds } = linux.receiveMessage(listener, 4096) ?? { data: Buffer.alloc(0), fds: [] };
+      told.push(data.toString());
+      for (const fd of fds) linux.close(fd);
+    }
+    t.same(told, ['READY=1', `MAINPID=${pid}`, 'BARRIER=1'], words[0]);
+    t.equal((await last).code, 0, 'the command ends when the container is ready');
+    linux.close(listener);
+    spawnSync('rm', ['-f', manager, path.join(bench.rootfs, 'tmp/told')]);
+    t.equal(bench.call('gantry', ['delete', '--force', 'box']).code, 0);
+  }
+  nothingLeft(t, bench);
+});
+
+function readIfThere(file: string): string {
+  return existsSync(file) ? readFileSync(file, 'utf8') : '';
+}
 
 t.test('exec: --process, --ignore-paused, --cgroup, --no-new-privs, labels', { skip }, (t) => {
   const bench = benchOf(t);

@@ -17,6 +17,9 @@ import { run } from './command.ts';
 import { checkout } from './scratch.ts';
 import { busyboxBinary } from './tarball.ts';
 
+// Under a service manager that waits, every detached container would be waited for.
+delete process.env['NOTIFY_SOCKET'];
+
 /** The commands that are compared, by name. */
 export const runtimeCommands = {
   runc: '/usr/sbin/runc',

@@ -112,7 +112,8 @@ export const channelCalls: Calls = {
     const fd = check(c.socket(AF_UNIX, type | SOCK_CLOEXEC, 0), 'socket', path);
     try {
       check(c.bind(fd, address, address.length), 'bind', path);
-      check(c.listen(fd, LISTEN_BACKLOG), 'listen', path);
+      // Datagrams come without a connection.
+      if (type !== SOCK_DGRAM) check(c.listen(fd, LISTEN_BACKLOG), 'listen', path);
       return fd;
     } catch (err) {
       closeQuietly(fd);

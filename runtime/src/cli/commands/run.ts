@@ -4,6 +4,7 @@ import type { Command } from '../command.ts';
 import { deleteStored } from '../delete-stored.ts';
 import { Foreground } from '../foreground.ts';
 import { launch } from '../launch.ts';
+import { NotifySocket } from '../notify-socket.ts';
 import { ContainerLock } from '../state-root.ts';
 import { StoredContainer } from '../stored-container.ts';
 import { launchFlags } from './launch-flags.ts';
@@ -29,15 +30,21 @@ export const run: Command = {
       using _ = new ContainerLock(directory);
       deleteStored(root, StoredContainer.load(root, id), report);
     };
+    let notify: NotifySocket | undefined;
     try {
       using _ = new ContainerLock(directory);
+      notify = NotifySocket.open(directory);
       startStored(StoredContainer.load(root, id));
     } catch (err) {
       if (terminal !== undefined) closeSync(terminal.master);
       destroy();
       throw err;
     }
-    if (foreground === undefined) return 0;
+    if (foreground === undefined) {
+      notify?.await(container.pid);
+      return 0;
+    }
+    notify?.forwardMeanwhile(container.pid);
     const status = await foreground.wait(container.pid, terminal);
     if (!given.on('keep')) destroy();
     return status;
