@@ -127,6 +127,7 @@ async function callThrough(
   await client.call(task, 'start', { id }, { timeoutMs });
   await client.call(task, 'state', { id }, { timeoutMs });
   if (restMs > 0) await sleep(restMs);
+  await client.call(task, 'closeIO', { id, stdin: true }, { timeoutMs });
   const execId = 'exec';
   const process = packedProcess;
   await client.call(task, 'exec', { id, execId, spec: process, ...stdio }, { timeoutMs });
