@@ -16,7 +16,7 @@ import type { RuntimeOptions } from './runtime-options.ts';
 import type { Exit } from './process/reaper.ts';
 import { statusOfState } from './process/states.ts';
 import { Task } from './task.ts';
-import type { CreateTask, TaskParts } from './task.ts';
+import type { CreateTask, TaskParts } from './make-container.ts';
 
 /** What the service needs of its shim. */
 export interface TaskServiceParts extends TaskParts {

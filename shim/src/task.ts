@@ -13,9 +13,8 @@
  * - no process is signalled by a pid that may have been given to another: a child's pid stays its own until it is
  *   reaped here, and what was reaped is not signalled.
  */
-import { readFileSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import type { types } from '@gantry/api/shim';
 import {
   alreadyExists,
   failedPrecondition,
@@ -25,63 +24,26 @@ import {
   notFound,
   unknown,
   wrap,
-  notImplemented,
 } from '@gantry/errors';
-import type { LinuxResources, Spec } from '@gantry/oci';
-import { parseProcess, parseSpec } from '@gantry/oci';
+import type { LinuxResources } from '@gantry/oci';
+import { parseProcess } from '@gantry/oci';
 import { signals } from '@gantry/libc';
-import type { Syscalls } from '@gantry/libc';
-import type { Container, CreateRequest, RestoreRequest, Stdio } from '@gantry/runtime';
+import type { Container } from '@gantry/runtime';
 import type { CheckpointOptions } from './checkpoint-options.ts';
-import type { TaskEvents } from './events/task-events.ts';
-import type { ShimLog } from './log.ts';
-import {
-  createTimeoutMs,
-  criuTimeoutMs,
-  drainTimeoutMs,
-  execExitsTimeoutMs,
-  execTimeoutMs,
-  killTimeoutMs,
-} from './limits.ts';
+import { criuTimeoutMs, drainTimeoutMs, execExitsTimeoutMs, execTimeoutMs, killTimeoutMs } from './limits.ts';
+import { inRuntime, makeContainer, readSpec } from './make-container.ts';
+import type { CreateTask, TaskParts } from './make-container.ts';
 import { OomWatch } from './oom-watch.ts';
 import type { OomSource } from './oom-watch.ts';
 import { ContainerToRestore } from './process/container-to-restore.ts';
 import { ExecProcess } from './process/exec-process.ts';
 import { writeExitRecord } from './process/exit-record.ts';
 import { InitProcess } from './process/init-process.ts';
-import type { Exit, Expectation, Reaper } from './process/reaper.ts';
-import type { StdioOwner } from './stdio/ends.ts';
+import type { Exit, Expectation } from './process/reaper.ts';
 import { openStdio } from './stdio/open-stdio.ts';
 import type { OpenStdioParts, StdioStrings } from './stdio/open-stdio.ts';
 
 const SIGKILL = signals['SIGKILL'] ?? 9;
-
-/** What a task needs of its shim. */
-export interface TaskParts {
-  readonly namespace: string;
-  readonly sys: Syscalls;
-  readonly createContainer: (sys: Syscalls, request: CreateRequest) => Container;
-  readonly restoreContainer: (sys: Syscalls, request: RestoreRequest) => Container;
-  readonly reaper: Reaper;
-  readonly events: TaskEvents;
-  readonly log: ShimLog;
-  readonly nowNs: () => bigint;
-}
-
-export interface CreateTask {
-  readonly id: string;
-  readonly bundle: string;
-  readonly rootfs: readonly types.Mount[];
-  readonly stdio: StdioStrings;
-  readonly noPivot: boolean;
-  readonly noNewKeyring: boolean;
-  readonly systemdCgroup: boolean;
-  readonly stdioOwner?: StdioOwner;
-  /** Directory with the images of a checkpoint that the container is made of. */
-  readonly checkpoint?: string;
-  /** Where criu keeps its log when it restores; absent: in the bundle. */
-  readonly criuWorkPath?: string;
-}
 
 export class Task {
   readonly id: string;
@@ -104,8 +66,7 @@ export class Task {
 
   /** Sets the container up; init waits for `start`. */
   static async create(parts: TaskParts, request: CreateTask): Promise<Task> {
-    const spec = inRuntime('create', () => readSpec(request.bundle));
-    checkTerminal(spec, request.stdio.terminal);
+    const spec = readSpec(request.bundle, request.stdio.terminal);
     const { reaper } = parts;
     const stdio = await openStdio(stdioParts(parts, request), request.stdio);
     const expectation = reaper.expect();
@@ -379,48 +340,10 @@ export class Task {
   }
 }
 
-/** Init waits to be started; of a checkpoint there is nothing yet, and start makes it. */
-function makeContainer(parts: TaskParts, request: CreateTask, spec: Spec, stdio: Stdio): Container {
-  const { sys } = parts;
-  const { bundle, checkpoint, criuWorkPath, id, noNewKeyring, noPivot, rootfs, systemdCgroup } = request;
-  const common = { id, bundle, spec, rootfs, stdio, noPivot, noNewKeyring };
-  if (checkpoint === undefined) {
-    return inRuntime('create', () =>
-      parts.createContainer(sys, { ...common, systemdCgroup, timeoutMs: createTimeoutMs }),
-    );
-  }
-  if (systemdCgroup) throw notImplemented('a checkpoint with runtime option systemd_cgroup');
-  const workPath = criuWorkPath ?? join(bundle, 'criu-work');
-  const settings = { imagePath: checkpoint, workPath, timeoutMs: criuTimeoutMs };
-  return new ContainerToRestore(id, spec, () =>
-    inRuntime('restore', () => parts.restoreContainer(sys, { ...common, checkpoint: settings })),
-  );
-}
-
 function stdioParts(parts: TaskParts, request: CreateTask): OpenStdioParts {
   const { sys, log, reaper, namespace } = parts;
   const owner = request.stdioOwner === undefined ? {} : { owner: request.stdioOwner };
   return { sys, log, reaper, namespace, containerId: request.id, ...owner };
-}
-
-function readSpec(bundle: string): Spec {
-  const path = join(bundle, 'config.json');
-  let text: Buffer;
-  try {
-    text = readFileSync(path);
-  } catch (err) {
-    throw wrap(err, 'reading the bundle');
-  }
-  try {
-    return parseSpec(text);
-  } catch (err) {
-    throw wrap(err, path);
-  }
-}
-
-function checkTerminal(spec: Spec, terminal: boolean): void {
-  if ((spec.process?.terminal ?? false) === terminal) return;
-  throw invalidArgument(`terminal is ${String(terminal)} in the request, but process.terminal in config.json is not`);
 }
 
 /** An exec id is free text for containerd; here it also becomes a file name in the bundle. */
@@ -443,13 +366,4 @@ function throwTogether(errors: readonly unknown[], doing: string): void {
   if (first === undefined) return;
   const others = more.map((err) => `; ${messageOf(err)}`).join('');
   throw wrap(others === '' ? first : unknown(messageOf(first) + others), doing);
-}
-
-/** Calls the runtime; its errors get the words by which clients tell them from the shim's own. */
-function inRuntime<T>(action: 'create' | 'exec' | 'checkpoint' | 'restore', call: () => T): T {
-  try {
-    return call();
-  } catch (err) {
-    throw wrap(err, `OCI runtime ${action} failed`);
-  }
 }
