@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { linux } from '@gantry/libc';
 import { OverlayfsSnapshotter, overlayfsUnusable } from './overlayfs.ts';
+import { insideMounts } from './testing/inside-mounts.ts';
 import { snapshotterSuite } from './testing/snapshotter-suite.ts';
 
 const skip = process.getuid?.() === 0 ? false : 'needs root';
@@ -29,6 +30,23 @@ t.test('mounts are those containerd gives', (t) => {
     },
   ]);
   t.end();
+});
+
+t.test('volatile overlays can be mounted again, and only what can be written is one', { skip }, async (t) => {
+  const root = mkdtempSync(path.join(tmpdir(), 'gantry-overlay-'));
+  t.teardown(() => rmSync(root, { recursive: true, force: true }));
+  const snapshotter = new OverlayfsSnapshotter({ root, extraOptions: ['volatile', 'metacopy=off'] });
+  await snapshotter.create({ id: '1', kind: 'active', parents: [], labels: {} });
+  const web = { id: '2', kind: 'active', parents: ['1'], labels: {} } as const;
+  await snapshotter.create(web);
+  for (const word of ['first', 'second']) {
+    const mounts = snapshotter.mounts(web);
+    t.match(mounts[0]?.options.slice(0, 2), ['volatile', 'metacopy=off']);
+    insideMounts(mounts, `echo ${word} >> file`);
+  }
+  t.equal(insideMounts(snapshotter.mounts(web), 'cat file'), 'first\nsecond\n');
+  const view = snapshotter.mounts({ id: '3', kind: 'view', parents: ['2', '1'], labels: {} });
+  t.notMatch(view[0]?.options, ['volatile']);
 });
 
 t.test('directories have the modes containerd gives them, whatever the umask', { skip }, async (t) => {

@@ -9,7 +9,7 @@
  *     ≥ 2     │ view   │ overlay lowerdir=<p0>:<p1>…
  *     ≥ 1     │ active │ overlay workdir=,upperdir=,lowerdir=<p0>:<p1>…
  */
-import { chownSync, existsSync, readFileSync, statSync } from 'node:fs';
+import { chownSync, existsSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { failedPrecondition, messageOf } from '@gantry/errors';
@@ -29,6 +29,8 @@ export interface OverlayfsOptions {
   readonly root: string;
   /** Added to every overlay mount; by default what this kernel needs (`defaultOverlayOptions`). */
   readonly mountOptions?: readonly string[];
+  /** Before those: what the administrator wants. `volatile` concerns what can be written only. */
+  readonly extraOptions?: readonly string[];
 }
 
 /** See the table above and snapshotter.ts. */
@@ -37,11 +39,13 @@ export class OverlayfsSnapshotter implements Snapshotter {
   readonly root: string;
   readonly #trees: TreeDirectories;
   readonly #mountOptions: readonly string[];
+  readonly #isVolatile: boolean;
 
-  constructor({ root, mountOptions = defaultOverlayOptions() }: OverlayfsOptions) {
+  constructor({ root, mountOptions = defaultOverlayOptions(), extraOptions = [] }: OverlayfsOptions) {
     this.root = root;
     this.#trees = new TreeDirectories(root);
-    this.#mountOptions = mountOptions;
+    this.#mountOptions = [...extraOptions.filter((option) => option !== 'volatile'), ...mountOptions];
+    this.#isVolatile = extraOptions.includes('volatile');
   }
 
   async create({ id, kind, parents }: TreeRequest): Promise<void> {
@@ -63,9 +67,16 @@ export class OverlayfsSnapshotter implements Snapshotter {
     if (parent === undefined) return [bindMount(this.#upper(id), kind === 'active' ? 'rw' : 'ro')];
     if (kind === 'view' && parents.length === 1) return [bindMount(this.#upper(parent), 'ro')];
     const lower = `lowerdir=${parents.map((each) => this.#upper(each)).join(':')}`;
+    if (kind === 'active' && this.#isVolatile) this.#forgetVolatile(id);
+    const lazy = kind === 'active' && this.#isVolatile ? ['volatile'] : [];
     const own =
       kind === 'active' ? [`workdir=${path.join(this.#trees.pathOf(id), 'work')}`, `upperdir=${this.#upper(id)}`] : [];
-    return [{ type: 'overlay', source: 'overlay', options: [...this.#mountOptions, ...own, lower] }];
+    return [{ type: 'overlay', source: 'overlay', options: [...lazy, ...this.#mountOptions, ...own, lower] }];
+  }
+
+  /** A volatile overlay leaves a mark that keeps it from being mounted again, since a crash may have cost it files. */
+  #forgetVolatile(id: string): void {
+    rmSync(path.join(this.#trees.pathOf(id), 'work/work/incompat/volatile'), { recursive: true, force: true });
   }
 
   /** An overlay that lacks its lower layers: data for the differ, which writes whiteouts as overlayfs has them. */

@@ -200,7 +200,7 @@ async function openRooms(config: Config, events: EventExchange, log: Log, teardo
   keepDescriptorsFromChildren();
   const blobs = new ContentStore({ root: path.join(root, 'content'), store });
   report(log, 'content', await blobs.reconcile());
-  const { snapshotters, known, close } = await loadSnapshotters(path.join(root, 'snapshots'), config.proxyPlugins);
+  const { snapshotters, known, close } = await loadSnapshotters(path.join(root, 'snapshots'), config);
   teardowns.push(close);
   const trees = new SnapshotStore({ store, snapshotters, onError: (text) => log.error(text) });
   report(log, 'snapshots', await trees.reconcile());

@@ -10,7 +10,7 @@ import {
   overlayfsUnusable,
 } from '@gantry/snapshots';
 import type { Snapshotter } from '@gantry/snapshots';
-import type { ProxyPlugin } from './config/proxy-plugins.ts';
+import type { Config } from './config/config.ts';
 import type { SnapshotterPlugin } from './plugins.ts';
 import { ProxySnapshotter } from './proxy/proxy-snapshotter.ts';
 
@@ -23,17 +23,22 @@ export interface LoadedSnapshotters {
 }
 
 /** overlayfs where the kernel and the file system can, erofs where it and its tool are, native always; then those of others. */
-export async function loadSnapshotters(root: string, proxies: readonly ProxyPlugin[]): Promise<LoadedSnapshotters> {
+export async function loadSnapshotters(
+  root: string,
+  { proxyPlugins, overlayOptions }: Pick<Config, 'proxyPlugins' | 'overlayOptions'>,
+): Promise<LoadedSnapshotters> {
   const rootOf = (name: string): string => path.join(root, name);
   for (const name of ['overlayfs', 'native', 'erofs']) await mkdir(rootOf(name), { recursive: true, mode: 0o700 });
   const overlayReason = await overlayfsUnusable(rootOf('overlayfs'));
   const erofsReason = overlayReason ?? erofsMissing();
-  const others = proxies.map((plugin) => ({ plugin, snapshotter: new ProxySnapshotter(plugin) }));
+  const others = proxyPlugins.map((plugin) => ({ plugin, snapshotter: new ProxySnapshotter(plugin) }));
   const skipped = (name: string, reason: string | undefined): { error?: unknown } =>
     reason === undefined ? {} : { error: failedPrecondition(`${name}: ${reason}: skip plugin`) };
   return {
     snapshotters: [
-      ...(overlayReason === undefined ? [new OverlayfsSnapshotter({ root: rootOf('overlayfs') })] : []),
+      ...(overlayReason === undefined
+        ? [new OverlayfsSnapshotter({ root: rootOf('overlayfs'), extraOptions: overlayOptions })]
+        : []),
       new NativeSnapshotter({ root: rootOf('native') }),
       ...(erofsReason === undefined ? [new ErofsSnapshotter({ root: rootOf('erofs') })] : []),
       ...others.map(({ snapshotter }) => snapshotter),

@@ -9,7 +9,15 @@ t.test('what is formatted parses to the same, without warnings', (t) => {
   const gc = { ...defaultConfig.gc, pauseThreshold: 0.5, mutationThreshold: 0, startupDelayMs: 90_000 };
   const plugin = { name: 'x.y', type: 'snapshot' as const, address: '/x', snapshotter: 'y', platform: 'linux/arm64' };
   const proxyPlugins = [{ ...plugin, capabilities: ['a'], exports: { root: '/x"' } }];
-  const config = { ...defaultConfig, proxyPlugins, root: '/r', socketGid: 12, logLevel: 'debug' as const, gc };
+  const config = {
+    ...defaultConfig,
+    proxyPlugins,
+    overlayOptions: ['volatile', 'metacopy=on'],
+    root: '/r',
+    socketGid: 12,
+    logLevel: 'debug' as const,
+    gc,
+  };
   t.same(parseConfig(formatConfig(config), 'x'), { config, warnings: [] });
   t.same(parseConfig(formatConfig(defaultConfig), 'x'), { config: defaultConfig, warnings: [] });
   t.end();

@@ -39,6 +39,8 @@ export interface Config {
   readonly gc: GcConfig;
   /** Plugins in other processes. */
   readonly proxyPlugins: readonly ProxyPlugin[];
+  /** Mount options of overlays besides those that this kernel needs. */
+  readonly overlayOptions: readonly string[];
 }
 
 export const defaultConfig: Config = {
@@ -53,6 +55,7 @@ export const defaultConfig: Config = {
   registryDirectories: ['/etc/gantry/certs.d', '/etc/containerd/certs.d'],
   gc: defaultGcConfig,
   proxyPlugins: [],
+  overlayOptions: [],
 };
 
 /** What a file said, and what in it nobody understands. */
@@ -98,6 +101,7 @@ export function parseConfig(text: string, source: string): LoadedConfig {
       scheduleDelayMs: reader.durationMs('gc.schedule_delay') ?? defaultGcConfig.scheduleDelayMs,
       startupDelayMs: reader.durationMs('gc.startup_delay') ?? defaultGcConfig.startupDelayMs,
     },
+    overlayOptions: reader.list('overlayfs.mount_options') ?? defaultConfig.overlayOptions,
     proxyPlugins: parseProxyPlugins(reader.table('proxy_plugins'), `${source}: proxy_plugins`),
     logLevel: parseLogLevel(reader.text('debug.level') ?? defaultConfig.logLevel, `${source}: debug.level`),
   };
@@ -171,6 +175,10 @@ export function formatConfig(config: Config): string {
     `schedule_delay = "${formatDuration(config.gc.scheduleDelayMs)}"`,
     `startup_delay = "${formatDuration(config.gc.startupDelayMs)}"`,
     '',
+    '[overlayfs]',
+    '# Mount options besides those that this kernel needs. "volatile": what containers write need not survive a power cut.',
+    `mount_options = ${JSON.stringify(config.overlayOptions)}`,
+    '',
     "# Snapshotters in other processes, as in containerd's configuration.",
     '# [proxy_plugins.stargz]',
     '# type = "snapshot"',
@@ -216,6 +224,14 @@ class TableReader {
         throw invalidArgument(`${this.#source}: ${key}.${JSON.stringify(name)}: must be text`);
       }),
     );
+  }
+
+  /** A list of texts. */
+  list(key: string): readonly string[] | undefined {
+    const value = this.#get(key);
+    if (value === undefined) return undefined;
+    if (Array.isArray(value) && value.every((item) => typeof item === 'string')) return value;
+    throw invalidArgument(`${this.#source}: ${key}: must be a list of texts`);
   }
 
   /** A table that somebody else reads, and says what in it nobody understands. */
