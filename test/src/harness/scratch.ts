@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import path from 'node:path';
+import { erofsUnusable } from '@gantry/snapshots';
 
 /** The root of the checkout, seen from the compiled test. */
 export const checkout = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../..');
@@ -20,6 +21,18 @@ export function removeScratch(dir: string): void {
 /** A containerd namespace name of 10 characters; it is also the top of the cgroup path of ctr's containers. */
 export function scratchNamespace(letter = 'a'): string {
   return `gt${letter}${randomBytes(4).toString('hex').slice(0, 7)}`;
+}
+
+/** The reason why erofs layers cannot be made and mounted here; undefined when they can. */
+export async function erofsMissingHere(): Promise<string | undefined> {
+  const reason = missing('mkfs.erofs', 'mount');
+  if (reason !== undefined) return reason;
+  const dir = scratchDirectory();
+  try {
+    return await erofsUnusable(dir);
+  } finally {
+    removeScratch(dir);
+  }
 }
 
 /** The reason why a test that needs root and these commands cannot run here; undefined when it can. */

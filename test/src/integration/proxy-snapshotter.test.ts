@@ -3,10 +3,11 @@
  * commands give the same; a gantryd has a stock containerd as its own.
  */
 import t from 'tap';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import {
   ctr,
+  erofsMissingHere,
   gantryd,
   hostState,
   imageName,
@@ -24,10 +25,8 @@ import {
 } from '../index.ts';
 import type { CommandResult, DaemonProcess, Side } from '../index.ts';
 
-const hasErofs = readFileSync('/proc/filesystems', 'utf8').includes('\terofs\n');
 const skip = missing('ctr', 'containerd', 'busybox') ?? false;
-const skipErofs =
-  missing('ctr', 'containerd', 'busybox', 'mkfs.erofs') ?? (hasErofs ? false : 'the kernel has no erofs');
+const skipErofs = missing('ctr', 'containerd', 'busybox') ?? (await erofsMissingHere()) ?? false;
 
 t.setTimeout(200_000);
 
