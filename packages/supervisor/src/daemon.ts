@@ -35,6 +35,7 @@ import { GarbageCollector } from './gc/collector.ts';
 import { acquireLock } from './lock.ts';
 import type { Log } from './log.ts';
 import { pluginList } from './plugins.ts';
+import { RestartMonitor } from './restart/monitor.ts';
 import { serveApi } from './rpc/api-socket.ts';
 import type { Binding } from './rpc/handlers.ts';
 import { later } from './rpc/later.ts';
@@ -260,11 +261,12 @@ async function openRooms(config: Config, events: EventExchange, log: Log, teardo
   void reconciled.then(() => {
     if (!ended) timer = setTimeout(() => void settleDown(), manager.all().length === 0 ? 0 : quietMs);
   });
-  return {
-    services,
-    tasks: looked.then(() => tasksService({ checkpoints, store, tasks: manager, sandboxes, timeouts })),
-    reconciled,
-  };
+  const tasksBinding = looked.then(() => tasksService({ checkpoints, store, tasks: manager, sandboxes, timeouts }));
+  const all = tasksBinding.then((binding) => [...services, binding]);
+  const restarts = new RestartMonitor({ store, services: all, intervalMs: config.restartIntervalMs, log });
+  teardowns.push(() => restarts.close());
+  void reconciled.then(() => restarts.start());
+  return { services, tasks: tasksBinding, reconciled };
 }
 
 /** The tasks, none looked for yet, with what starts shims and hears from them. */

@@ -8,6 +8,7 @@ import path from 'node:path';
 import { toStatus } from '@gantry/errors';
 import { hostPlatform } from '@gantry/oci';
 import { formatDuration } from './duration.ts';
+import { restartPolicies } from './restart/policy.ts';
 import type { GcConfig } from './gc/pace.ts';
 
 /** One plugin as Introspection answers it. */
@@ -82,6 +83,7 @@ export function pluginList({ root, snapshotters, gc }: PluginListOptions): Plugi
     plugin('io.containerd.sandbox.store.v1', 'local', { requires: [metadata] }),
     plugin('io.containerd.sandbox.controller.v1', 'shim', { requires: ['io.containerd.runtime.v2', event] }),
     plugin('io.containerd.monitor.task.v1', 'cgroups', { platforms, requires: [event] }),
+    plugin('io.containerd.monitor.container.v1', 'restart', { capabilities: [...restartPolicies] }),
     ...services().map(([id, requires]) => plugin(service, `${id}-service`, { requires })),
     ...grpcServices().map(([id, requires]) => plugin('io.containerd.grpc.v1', id, { requires })),
   ];

@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type t from 'tap';
+import { until } from './command.ts';
 import type { CommandOptions, CommandResult } from './command.ts';
 import { ctr, gantryd } from './gantryd.ts';
 import type { DaemonProcess } from './gantryd.ts';
@@ -64,6 +65,8 @@ export class Box {
   /** Removes what a failure left behind, stops gantryd, and checks that the run left nothing on the host. */
   async end(test: Pick<typeof t, 'same'>): Promise<void> {
     await this.removeAll();
+    // A deleted task's shim ends behind the answer; of one that does not the check below tells.
+    await until('the shims to end', async () => (await this.remains()).length === 0, 30_000).catch(() => undefined);
     await this.daemon.stop();
     test.same(leaks(this.#before, [this.dir, this.namespace]), [], 'nothing is left on the host');
     removeScratch(this.dir);

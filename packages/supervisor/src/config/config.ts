@@ -37,6 +37,8 @@ export interface Config {
   readonly registryDirectories: readonly string[];
   /** The pace of the garbage collector. */
   readonly gc: GcConfig;
+  /** How often containers with a restart label are looked after; 0: never. */
+  readonly restartIntervalMs: number;
   /** Plugins in other processes. */
   readonly proxyPlugins: readonly ProxyPlugin[];
   /** Mount options of overlays besides those that this kernel needs. */
@@ -54,6 +56,7 @@ export const defaultConfig: Config = {
   binaries: new Map(),
   registryDirectories: ['/etc/gantry/certs.d', '/etc/containerd/certs.d'],
   gc: defaultGcConfig,
+  restartIntervalMs: 10_000,
   proxyPlugins: [],
   overlayOptions: [],
 };
@@ -94,6 +97,7 @@ export function parseConfig(text: string, source: string): LoadedConfig {
     runtimes: reader.texts('runtimes'),
     binaries: reader.texts('binaries'),
     registryDirectories: reader.text('registry.config_path')?.split(':') ?? defaultConfig.registryDirectories,
+    restartIntervalMs: reader.durationMs('restart.interval') ?? defaultConfig.restartIntervalMs,
     gc: {
       pauseThreshold: parseShare(reader.number('gc.pause_threshold'), `${source}: gc.pause_threshold`),
       deletionThreshold: reader.integer('gc.deletion_threshold') ?? defaultGcConfig.deletionThreshold,
@@ -178,6 +182,9 @@ export function formatConfig(config: Config): string {
     '[overlayfs]',
     '# Mount options besides those that this kernel needs. "volatile": what containers write need not survive a power cut.',
     `mount_options = ${JSON.stringify(config.overlayOptions)}`,
+    '[restart]',
+    '# How often containers with the label containerd.io/restart.status are looked after; 0s: never.',
+    `interval = "${formatDuration(config.restartIntervalMs)}"`,
     '',
     "# Snapshotters in other processes, as in containerd's configuration.",
     '# [proxy_plugins.stargz]',

@@ -1,0 +1,148 @@
+/**
+ * The restart monitor: every so often it looks at the containers with a restart label and brings their tasks to where the
+ * labels want them. It asks for that as any client would, so events, checks and statuses are those of the services.
+ */
+import { containers, nowNs, snapshots, tasks, timestampToNs } from '@gantry/api';
+import { isCode, messageOf } from '@gantry/errors';
+import { parseSpec } from '@gantry/oci';
+import { keys } from '@gantry/store';
+import type { Store } from '@gantry/store';
+import { inProcess } from '../rpc/in-process.ts';
+import type { InProcessCall } from '../rpc/in-process.ts';
+import type { Binding } from '../rpc/handlers.ts';
+import { namespaceNames } from '../services/namespace-records.ts';
+import { actionFor, restartCount, restartLabels } from './policy.ts';
+import type { TaskNow } from './policy.ts';
+
+export interface RestartMonitorOptions {
+  readonly store: Store;
+  /** The services, that of the tasks among them; comes when tasks can be asked about. */
+  readonly services: Promise<readonly Binding[]>;
+  /** Time between two looks; 0: nothing is looked after. */
+  readonly intervalMs: number;
+  readonly log: { info(fields: object, text: string): void; warn(fields: object, text: string): void };
+}
+
+type Container = containers.Container;
+
+const SIGKILL = 9;
+
+/** So long a record without a task is somebody's who is about to make one. */
+const youngNs = 10_000_000_000n;
+
+/** What is looked for in a record before it is decoded: most containers have no such label. */
+const mark = Buffer.from(restartLabels.status);
+
+export class RestartMonitor {
+  readonly #options: RestartMonitorOptions;
+  readonly #closing = new AbortController();
+  #timer: NodeJS.Timeout | undefined;
+  #round: Promise<void> = Promise.resolve();
+
+  constructor(options: RestartMonitorOptions) {
+    this.#options = options;
+  }
+
+  /** Looks for the first time after one interval. */
+  start(): void {
+    const { intervalMs } = this.#options;
+    if (intervalMs <= 0 || this.#closing.signal.aborted) return;
+    this.#timer = setTimeout(() => {
+      this.#round = this.#look().finally(() => this.start());
+    }, intervalMs);
+    this.#timer.unref();
+  }
+
+  /** Ends what is under way. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    clearTimeout(this.#timer);
+    await this.#round;
+  }
+
+  /** Never rejects: what fails for one container is told, and tried again at the next look. */
+  async #look(): Promise<void> {
+    const { log, services, store } = this.#options;
+    for (const namespace of namespaceNames(store)) {
+      for (const { value } of store.scan(keys.containers(namespace))) {
+        if (this.#closing.signal.aborted) return;
+        if (!Buffer.from(value.buffer, value.byteOffset, value.byteLength).includes(mark)) continue;
+        const container = containers.Container.decode(Buffer.from(value));
+        try {
+          await this.#settle(inProcess(await services, namespace, this.#closing.signal), namespace, container);
+        } catch (err) {
+          if (this.#closing.signal.aborted) return;
+          log.warn({ ns: namespace, container: container.id, err: messageOf(err) }, 'restart monitor');
+        }
+      }
+    }
+  }
+
+  async #settle(call: InProcessCall, namespace: string, container: Container): Promise<void> {
+    const { createdAt, id, labels } = container;
+    const task = await taskOf(call, id);
+    // Whoever has just made the record makes its task too.
+    if (task === undefined && isYoung(createdAt)) return;
+    const action = actionFor(labels, task);
+    if (action === 'none') return;
+    this.#options.log.info({ ns: namespace, container: id, action }, 'restart monitor');
+    if (action === 'start') await noteRestart(call, container);
+    await endTask(call, id);
+    if (action === 'start') await startTask(call, container);
+  }
+}
+
+function isYoung(createdAt: Container['createdAt']): boolean {
+  return createdAt !== undefined && nowNs() - timestampToNs(createdAt) < youngNs;
+}
+
+async function taskOf(call: InProcessCall, containerId: string): Promise<TaskNow | undefined> {
+  try {
+    const { process } = await call(tasks.TasksService, 'get', { containerId });
+    return { status: process?.status ?? 0, exitStatus: process?.exitStatus ?? 0 };
+  } catch (err) {
+    if (isCode(err, 'not found')) return undefined;
+    throw err;
+  }
+}
+
+async function noteRestart(call: InProcessCall, { id, labels }: Container): Promise<void> {
+  const counted = { [restartLabels.count]: String(restartCount(labels) + 1) };
+  await call(containers.ContainersService, 'update', {
+    container: { id, labels: counted },
+    updateMask: { paths: [`labels.${restartLabels.count}`] },
+  });
+}
+
+/** Kills the container's task, if there is one that runs, and deletes it. */
+async function endTask(call: InProcessCall, containerId: string): Promise<void> {
+  const absentIsFine = async (step: Promise<unknown>): Promise<void> => {
+    try {
+      await step;
+    } catch (err) {
+      if (!isCode(err, 'not found')) throw err;
+    }
+  };
+  const task = await taskOf(call, containerId);
+  if (task === undefined) return;
+  await absentIsFine(call(tasks.TasksService, 'kill', { containerId, signal: SIGKILL, all: true }));
+  await absentIsFine(call(tasks.TasksService, 'wait', { containerId }));
+  await absentIsFine(call(tasks.TasksService, 'delete', { containerId }));
+}
+
+/** A task that cannot be started is not left behind. */
+async function startTask(call: InProcessCall, container: Container): Promise<void> {
+  const { id: containerId, labels, snapshotKey: key, snapshotter, spec } = container;
+  const terminal = spec === undefined ? false : (parseSpec(Buffer.from(spec.value)).process?.terminal ?? false);
+  const mounts =
+    key === '' ? [] : ((await call(snapshots.SnapshotsService, 'mounts', { snapshotter, key })).mounts ?? []);
+  const stdout = labels[restartLabels.logUri] ?? '';
+  const request = { containerId, rootfs: mounts, stdout, stderr: terminal ? '' : stdout, terminal };
+  await call(tasks.TasksService, 'create', request);
+  try {
+    await call(tasks.TasksService, 'start', { containerId });
+  } catch (err) {
+    await endTask(call, containerId);
+    throw err;
+  }
+}
