@@ -38,6 +38,9 @@ export class RestartMonitor {
   readonly #closing = new AbortController();
   #timer: NodeJS.Timeout | undefined;
   #round: Promise<void> = Promise.resolve();
+  /** Containers without a task, at the look before and at this one. */
+  #absentBefore: ReadonlySet<string> = new Set();
+  #absentNow = new Set<string>();
 
   constructor(options: RestartMonitorOptions) {
     this.#options = options;
@@ -62,6 +65,8 @@ export class RestartMonitor {
 
   /** Never rejects: what fails for one container is told, and tried again at the next look. */
   async #look(): Promise<void> {
+    this.#absentBefore = this.#absentNow;
+    this.#absentNow = new Set();
     const { log, services, store } = this.#options;
     for (const namespace of namespaceNames(store)) {
       for (const { value } of store.scan(keys.containers(namespace))) {
@@ -78,11 +83,19 @@ export class RestartMonitor {
     }
   }
 
+  /**
+   * Whether a task that is not there is nobody's doing: whoever has just made the record makes its task too, and whoever has
+   * just deleted the task deletes its record.
+   */
+  #stays(key: string, createdAt: Container['createdAt']): boolean {
+    this.#absentNow.add(key);
+    return this.#absentBefore.has(key) && !isYoung(createdAt);
+  }
+
   async #settle(call: InProcessCall, namespace: string, container: Container): Promise<void> {
     const { createdAt, id, labels } = container;
     const task = await taskOf(call, id);
-    // Whoever has just made the record makes its task too.
-    if (task === undefined && isYoung(createdAt)) return;
+    if (task === undefined && !this.#stays(`${namespace}/${id}`, createdAt)) return;
     const action = actionFor(labels, task);
     if (action === 'none') return;
     this.#options.log.info({ ns: namespace, container: id, action }, 'restart monitor');
