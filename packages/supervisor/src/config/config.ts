@@ -182,6 +182,7 @@ export function formatConfig(config: Config): string {
     '[overlayfs]',
     '# Mount options besides those that this kernel needs. "volatile": what containers write need not survive a power cut.',
     `mount_options = ${JSON.stringify(config.overlayOptions)}`,
+    '',
     '[restart]',
     '# How often containers with the label containerd.io/restart.status are looked after; 0s: never.',
     `interval = "${formatDuration(config.restartIntervalMs)}"`,
