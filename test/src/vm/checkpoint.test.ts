@@ -97,6 +97,8 @@ function seenOf(pid: number): unknown {
 }
 
 if (skip === false) {
+  // The virtual machine has none, and ctr shows the host's to containers of the host's network.
+  for (const file of ['/etc/hosts', '/etc/resolv.conf']) if (!existsSync(file)) writeFileSync(file, '');
   for (const name of readFileSync(path.join(modules, 'order'), 'utf8').trim().split('\n')) {
     spawnSync('insmod', [path.join(modules, `${name}.ko`)]);
   }
@@ -115,6 +117,8 @@ t.test('checkpoint and restore by the command line, beside runc', { skip, timeou
       spec.mounts.push({ destination: '/out', type: 'bind', source: out, options: ['rbind'] });
       spec.mounts.push({ destination: '/made/file', type: 'bind', source: '/etc/passwd', options: ['bind', 'ro'] });
       spec.mounts.push({ destination: '/tmp', type: 'tmpfs', source: 'tmpfs', options: ['nosuid'] });
+      const hook = (word: string) => ({ path: '/bin/sh', args: ['sh', '-c', `echo ${word} >> ${bench.dir}/hooks`] });
+      spec.hooks = { prestart: [hook('begins')], poststop: [hook('ends')] };
     }),
   );
   // runc saves no container whose streams are files of the host.
@@ -162,6 +166,8 @@ t.test('checkpoint and restore by the command line, beside runc', { skip, timeou
   call('gantry', 'restore', '-d', '--pid-file', pidFile, '--image-path', images('three'), ...work, 'box');
   await count.goesOn(t, 'restored from runc’s checkpoint');
   call('gantry', 'delete', '--force', 'box');
+  const hooks = readFileSync(path.join(bench.dir, 'hooks'), 'utf8');
+  t.equal(hooks, 'begins\nends\n'.repeat(4), 'hooks are called at each beginning and end, by runc as well');
   t.same(bench.remove(), [], 'no control group is left');
 });
 
@@ -170,7 +176,8 @@ t.test('checkpoint and restore through gantryd and ctr', { skip, timeout: slowMs
   const dir = scratchDirectory();
   const namespace = scratchNamespace('k');
   const daemon = gantryd(dir);
-  await daemon.start();
+  daemon.launch();
+  await until('gantryd to answer', async () => (await ctr(daemon, namespace, ['version'])).code === 0, slowMs);
   const rpc = new Rpc(daemon.address);
   t.teardown(() => rpc.close());
   const say = async (...words: string[]): Promise<string> => {
@@ -187,69 +194,78 @@ t.test('checkpoint and restore through gantryd and ctr', { skip, timeout: slowMs
   writeFileSync(archive, ociArchive());
   await say('images', 'import', archive);
 
+  /** A container that counts into a file of the host. */
+  const start = async (id: string, ...flags: string[]): Promise<Count> => {
+    const out = path.join(dir, `out-${id}`);
+    const count = new Count(out);
+    const mount = ['--mount', `type=bind,src=${out},dst=/out,options=rbind:rw`];
+    const script = `echo written > /etc/note; echo printed; ${counting}`;
+    await say('run', '-d', '--net-host', ...flags, ...mount, imageName, id, 'sh', '-c', script);
+    await count.goesOn(t, `${id} is new`);
+    return count;
+  };
+  const end = async (id: string): Promise<void> => {
+    await say('tasks', 'kill', '-s', 'SIGKILL', id);
+    await until('its end', async () => (await status(id)) === 'STOPPED', slowMs);
+    await say('tasks', 'rm', id);
+    await say('containers', 'rm', id);
+  };
+
+  await t.test('a container runs on after its checkpoint, and another one is made of that', async (t) => {
+    const count = await start('one');
+    await say('containers', 'checkpoint', '--rw', '--image', '--task', 'one', 'saved:1');
+    const saved = count.numbers().length;
+    t.equal(await status('one'), 'RUNNING', 'ctr lets it run on');
+    await count.goesOn(t, 'after its checkpoint');
+    t.same(checkpoints(), [], 'no directory is left');
+    await end('one');
+
+    const from = count.numbers().length;
+    await say('containers', 'restore', '--rw', '--live', 'two', 'saved:1');
+    await until('counting', () => count.numbers().length > from + 3, slowMs);
+    const added = count.numbers().slice(from);
+    const first = added[0] ?? 0;
+    t.same(
+      added,
+      added.map((_, index) => first + index),
+      'it goes on from the checkpoint',
+    );
+    t.ok(first > 3 && first <= saved + 1, `${first} is next to what was saved, not to ${from}`);
+    t.equal(await say('tasks', 'exec', '--exec-id', 'e', 'two', 'cat', '/etc/note'), 'written\n', 'with its files');
+    t.same(checkpoints(), [], 'the unpacked checkpoint is gone');
+    await end('two');
+  });
+
   await t.test(
-    'a container with a log file: it runs on, is moved to another, and comes from a directory',
+    'a container with a log file is stopped by its checkpoint and comes back from a directory',
     async (t) => {
-      const out = path.join(dir, 'out-one');
-      const count = new Count(out);
-      const mount = `type=bind,src=${out},dst=/out,options=rbind:rw`;
-      const log = path.join(dir, 'one.log');
-      const script = `echo written > /etc/note; echo printed; ${counting}`;
-      const flags = ['-d', '--net-host', '--log-uri', `file://${log}`, '--mount', mount];
-      await say('run', ...flags, imageName, 'one', 'sh', '-c', script);
-      await count.goesOn(t, 'a new container');
-
-      await say('containers', 'checkpoint', '--rw', '--image', '--task', 'one', 'saved:1');
-      t.equal(await status('one'), 'RUNNING', 'ctr lets it run on');
-      await count.goesOn(t, 'after its checkpoint');
-      t.same(checkpoints(), [], 'no directory is left');
-
+      const log = path.join(dir, 'logged.log');
+      const count = await start('logged', '--log-uri', `file://${log}`);
       const images = path.join(dir, 'images');
-      await say('tasks', 'checkpoint', '--exit', '--image-path', images, 'one');
+      await say('tasks', 'checkpoint', '--exit', '--image-path', images, 'logged');
       t.ok(existsSync(path.join(images, 'inventory.img')));
-      await until('its end', async () => (await status('one')) === 'STOPPED', slowMs);
+      await until('its end', async () => (await status('logged')) === 'STOPPED', slowMs);
       const stopped = count.numbers().length;
-      await say('tasks', 'rm', 'one');
+      await say('tasks', 'rm', 'logged');
       const options = packAny(runcOptions.Options, { criuImagePath: images });
-      const mounts = await mountsOf(rpc, namespace, 'one');
-      await ask(
-        'create',
-        tasks.CreateTaskRequest.create({ containerId: 'one', options, rootfs: mounts, stdout: `file://${log}` }),
-      );
-      t.equal(await status('one'), 'CREATED', 'it is not restored before it is started');
-      await ask('start', tasks.StartRequest.create({ containerId: 'one' }));
+      const rootfs = await mountsOf(rpc, namespace, 'logged');
+      const it = { containerId: 'logged' };
+      await ask('create', tasks.CreateTaskRequest.create({ ...it, options, rootfs, stdout: `file://${log}` }));
+      t.equal(await status('logged'), 'CREATED', 'it is not restored before it is started');
+      await ask('start', tasks.StartRequest.create(it));
       await count.goesOn(t, 'from a directory');
       t.ok(count.numbers().length > stopped);
       t.equal(readFileSync(log, 'utf8'), 'printed\n');
-      t.equal(await say('tasks', 'exec', '--exec-id', 'e', 'one', 'cat', '/etc/note'), 'written\n');
-      await say('tasks', 'kill', '-s', 'SIGKILL', 'one');
-      await until('its end', async () => (await status('one')) === 'STOPPED', slowMs);
-      await say('tasks', 'rm', 'one');
-      await say('containers', 'rm', 'one');
-
-      const from = count.numbers().length;
-      await say('containers', 'restore', '--rw', '--live', 'two', 'saved:1');
-      await until('counting', () => count.numbers().length > from + 3, slowMs);
-      const added = count.numbers().slice(from);
-      const first = added[0] ?? 0;
-      t.same(
-        added,
-        added.map((_, index) => first + index),
-        'the other container goes on from the checkpoint',
-      );
-      t.ok(first > 3 && first < stopped);
-      t.equal(await say('tasks', 'exec', '--exec-id', 'e', 'two', 'cat', '/etc/note'), 'written\n', 'with its files');
-      t.same(checkpoints(), []);
-      await say('tasks', 'kill', '-s', 'SIGKILL', 'two');
-      await until('its end', async () => (await status('two')) === 'STOPPED', slowMs);
-      await say('tasks', 'rm', 'two');
-      await say('containers', 'rm', 'two');
+      await end('logged');
     },
   );
 
   await t.test('a terminal', async (t) => {
-    const script = 'i=0; while true; do i=$((i+1)); echo line $i; sleep 0.2; done';
-    await say('containers', 'create', '--tty', '--net-host', imageName, 'tty', 'sh', '-c', script);
+    // What looks like a flag is one of its own to `ctr containers create`.
+    const script = path.join(dir, 'script');
+    writeFileSync(script, 'i=0; while true; do i=$((i+1)); echo line $i; sleep 0.2; done\n');
+    const mount = `type=bind,src=${script},dst=/script,options=bind:ro`;
+    await say('containers', 'create', '--tty', '--net-host', '--mount', mount, imageName, 'tty', 'sh', '/script');
     const fifo = path.join(dir, 'tty-out');
     spawnSync('mkfifo', [fifo]);
     const fd = openSync(fifo, constants.O_RDWR | constants.O_NONBLOCK);
@@ -290,10 +306,7 @@ t.test('checkpoint and restore through gantryd and ctr', { skip, timeout: slowMs
       lines().map((_, index) => index + 1),
       'the terminal goes on without a gap',
     );
-    await ask('kill', tasks.KillRequest.create({ containerId: 'tty', signal: 9 }));
-    await until('its end', async () => (await status('tty')) === 'STOPPED', slowMs);
-    await say('tasks', 'rm', 'tty');
-    await say('containers', 'rm', 'tty');
+    await end('tty');
   });
 
   for (const image of (await say('images', 'ls', '-q')).trim().split('\n')) await say('images', 'rm', image);
