@@ -266,21 +266,26 @@ t.test('checkpoint and restore through gantryd and ctr', { skip, timeout: slowMs
     writeFileSync(script, 'i=0; while true; do i=$((i+1)); echo line $i; sleep 0.2; done\n');
     const mount = `type=bind,src=${script},dst=/script,options=bind:ro`;
     await say('containers', 'create', '--tty', '--net-host', '--mount', mount, imageName, 'tty', 'sh', '/script');
-    const fifo = path.join(dir, 'tty-out');
-    spawnSync('mkfifo', [fifo]);
-    const fd = openSync(fifo, constants.O_RDWR | constants.O_NONBLOCK);
-    t.teardown(() => closeSync(fd));
     let text = '';
+    let fd = -1;
+    t.teardown(() => closeSync(fd));
+    /** A fifo for the terminal's output; ctr takes it away with the task. */
+    const openOutput = (): string => {
+      const fifo = path.join(dir, 'tty-io', 'out');
+      mkdirSync(path.dirname(fifo), { recursive: true });
+      spawnSync('mkfifo', [fifo]);
+      if (fd >= 0) closeSync(fd);
+      fd = openSync(fifo, constants.O_RDWR | constants.O_NONBLOCK);
+      return fifo;
+    };
     const lines = (): number[] => {
       text += readNow(fd);
       return [...text.matchAll(/line (\d+)\r\n/g)].map(([, digits]) => Number(digits));
     };
     const create = async (fields: object): Promise<void> => {
       const rootfs = await mountsOf(rpc, namespace, 'tty');
-      await ask(
-        'create',
-        tasks.CreateTaskRequest.create({ containerId: 'tty', terminal: true, stdout: fifo, rootfs, ...fields }),
-      );
+      const it = { containerId: 'tty', terminal: true, stdout: openOutput(), rootfs };
+      await ask('create', tasks.CreateTaskRequest.create({ ...it, ...fields }));
       await ask('start', tasks.StartRequest.create({ containerId: 'tty' }));
     };
     await create({});
