@@ -37,6 +37,23 @@ export const justifiedLines: readonly JustifiedLine[] = [
   { id: 'target of a file', level: (line) => line.replace(/^(left \S+ 100)(?:755|644)/, '$1') },
 ];
 
+/** The same for crun. A line that becomes empty is not compared. */
+export const justifiedForCrun: readonly JustifiedLine[] = [
+  { id: 'masked files', level: (line) => line.replace(/^(mount: \/\S+ \/null ).*$/, '$1') },
+  { id: 'masked directories', level: (line) => line.replace(/^(mount: \S+ \/ ro\S* - tmpfs tmpfs) .*$/, '$1') },
+  {
+    id: 'read-only paths',
+    level: (line) => line.replace(/^(mount: \/proc\/\S+ \S+ ro),nosuid,nodev,noexec(?=,)/, '$1'),
+  },
+  { id: 'sysfs', level: (line) => line.replace(/^(mount: \/sys \/ .* - sysfs \S+) r[ow]/, '$1') },
+  { id: 'source of cgroup2', level: (line) => line.replace(/^(mount: .* - cgroup2) \S+/, '$1') },
+  { id: 'home', level: (line) => (line === 'env: HOME=/' ? '' : line) },
+  {
+    id: 'tmpfs over a directory',
+    level: (line) => line.replace(/^(ls: d)\S+( .* (?:a|home|tmp|tmpfs|\/mnt\/made\/tmpfs))$/, '$1$2'),
+  },
+];
+
 export interface JustifiedRefusal {
   readonly id: string;
   /** All of them are in the configuration. */
@@ -51,4 +68,9 @@ export const justifiedRefusals: readonly JustifiedRefusal[] = [
   { id: 'version', variations: ['no version'] },
   { id: 'bind in a user namespace', variations: ['user namespace', 'bind of a file'] },
   { id: 'bind in a user namespace', variations: ['user namespace', 'bind of a directory'] },
+];
+
+/** Those that crun refuses or accepts otherwise than we. */
+export const refusalsForCrun: readonly JustifiedRefusal[] = [
+  { id: 'a target behind a symlink', variations: ['a target behind a symlink'] },
 ];
