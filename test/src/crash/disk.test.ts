@@ -78,9 +78,21 @@ class OwnDisk {
     await this.daemon[how]();
   }
 
+  /** What gantryd had started ends with it, and a moment later. */
+  async unmount(): Promise<void> {
+    await until(
+      'nobody to use the disk any more',
+      async () => {
+        const { code, stderr } = await run('umount', [this.daemon.root]);
+        return code === 0 || /not mounted/.test(stderr);
+      },
+      60_000,
+    );
+  }
+
   async end(): Promise<void> {
     await this.stop('kill');
-    await run('umount', [this.daemon.root]);
+    await this.unmount();
     removeScratch(this.dir);
   }
 }
@@ -126,7 +138,11 @@ t.test('the disk is full', { skip: missing('mount', 'busybox') ?? false, timeout
     t.match(text, /no space left on device|bytes free/i);
   });
   await intact('after images that did not fit');
-  await until('what came of them to go', async () => (await failure(disk.client.leases.create()))[0] === 'done');
+  await until(
+    'what came of them to go',
+    async () => (await failure(disk.client.leases.create()))[0] === 'done',
+    60_000,
+  );
   t.same(await disk.stored.leftOver(), [], 'what came of them goes');
 
   const filler = path.join(disk.daemon.root, 'filler');
@@ -134,7 +150,7 @@ t.test('the disk is full', { skip: missing('mount', 'busybox') ?? false, timeout
   for (const moment of ['to the last byte', 'to the last byte, and gantryd was killed']) {
     await t.test(`full ${moment}`, async (t) => {
       // How much room there is is asked now and then.
-      await until('it to be noticed', async () => (await failure(disk.client.leases.create()))[0] !== 'done');
+      await until('it to be noticed', async () => (await failure(disk.client.leases.create()))[0] !== 'done', 60_000);
       const refusals: Readonly<Record<string, () => Promise<unknown>>> = {
         blob: () => disk.client.content.write([randomBytes(1_000_000)], { ref: 'x' }),
         snapshot: () => disk.client.snapshots.prepare('x', ''),
@@ -222,7 +238,7 @@ t.test('the disk turns read-only', { skip: noDisk(), timeout: 120_000 }, async (
   await intact('while it is read-only');
 
   await disk.stop('kill');
-  execFileSync('umount', [disk.daemon.root]);
+  await disk.unmount();
   // As an operator would; its exit status says that there was something to mend.
   await run('e2fsck', ['-fy', file]);
   attach('ro');
@@ -230,7 +246,7 @@ t.test('the disk turns read-only', { skip: noDisk(), timeout: 120_000 }, async (
   await disk.daemon.ended();
   t.match(disk.daemon.log(), /read-only file system|EROFS/i, 'a start on it says why it cannot be');
 
-  execFileSync('umount', [disk.daemon.root]);
+  await disk.unmount();
   attach('errors=remount-ro');
   await disk.daemon.start();
   await intact('afterwards');

@@ -118,10 +118,14 @@ export class StoredImages {
       ...(await client.content.statuses()).map(({ ref }) => `ingest ${ref}`),
       ...names(path.join(this.#content, 'ingest')).map((name) => `ingest directory ${name}`),
     ];
-    await until('the trees of removed snapshots to go', () => {
-      const trees = names(path.join(this.#trees, 'snapshots'));
-      return trees.length === snapshots.length && names(path.join(this.#trees, 'trash')).length === 0;
-    });
+    await until(
+      'the trees of removed snapshots to go',
+      () => {
+        const trees = names(path.join(this.#trees, 'snapshots'));
+        return trees.length === snapshots.length && names(path.join(this.#trees, 'trash')).length === 0;
+      },
+      60_000,
+    );
     return extra;
   }
 

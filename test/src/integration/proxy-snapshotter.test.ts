@@ -30,6 +30,9 @@ const skipErofs = missing('ctr', 'containerd', 'busybox') ?? (await erofsMissing
 
 t.setTimeout(200_000);
 
+/** On a busy machine. */
+const patienceMs = 60_000;
+
 /** Who is behind another collects no garbage: it does not know what the other one needs. */
 const never = ['schedule_delay = "1000h"', 'startup_delay = "1000h"'];
 
@@ -116,10 +119,14 @@ t.test('the same as a stock containerd with the same proxy plugin', { skip: skip
   t.equal(rows((await ctr(back, ours.namespace, ['snapshots', '--snapshotter', 'erofs', 'ls'])).stdout).length, 1);
   await same('images', 'rm', '--sync', imageName);
   for (const side of [stock, ours]) {
-    await until('garbage to go from the other process', async () => {
-      const { stdout } = await ctr(back, side.namespace, ['snapshots', '--snapshotter', 'erofs', 'ls']);
-      return rows(stdout).length === 0;
-    });
+    await until(
+      'garbage to go from the other process',
+      async () => {
+        const { stdout } = await ctr(back, side.namespace, ['snapshots', '--snapshotter', 'erofs', 'ls']);
+        return rows(stdout).length === 0;
+      },
+      patienceMs,
+    );
   }
   await Promise.all([stock.daemon.stop(), ours.daemon.stop()]);
   adder.stop();
@@ -145,10 +152,14 @@ t.test('a stock containerd behind gantryd; it may be away', { skip, timeout: 90_
   const away = await call('snapshots', '--snapshotter', 'far', 'prepare', 'k');
   t.match([away.code, away.stderr], [1, /snapshotter far at .*s\/c\.sock: connect ENOENT/], 'started without it');
   await back.start();
-  const imported = await until('the connection', async () => {
-    const result = await call('images', 'import', '--snapshotter', 'far', archive);
-    return result.code === 0 && result;
-  });
+  const imported = await until(
+    'the connection',
+    async () => {
+      const result = await call('images', 'import', '--snapshotter', 'far', archive);
+      return result.code === 0 && result;
+    },
+    patienceMs,
+  );
   t.match(imported.stdout, /unpacking/);
   t.equal((await call('run', '--rm', '--snapshotter', 'far', imageName, 'x', 'echo', 'hello')).stdout, 'hello\n');
   t.match(
@@ -163,11 +174,11 @@ t.test('a stock containerd behind gantryd; it may be away', { skip, timeout: 90_
   t.equal((await there()).length, 3);
   await daemon.kill();
   await daemon.start();
-  await until('the left-over to go', async () => !(await there()).join().includes('left-over'));
+  await until('the left-over to go', async () => !(await there()).join().includes('left-over'), patienceMs);
   t.equal((await there()).length, 2, 'what is somebody else’s stays');
   t.equal((await call('run', '--rm', '--snapshotter', 'far', imageName, 'y', 'echo', 'again')).stdout, 'again\n');
   await call('images', 'rm', '--sync', imageName);
-  await until('garbage to go from the other process', async () => (await there()).length === 1);
+  await until('garbage to go from the other process', async () => (await there()).length === 1, patienceMs);
   await daemon.stop();
   await back.stop();
   t.same(leaks(before, [path.join(dir, 'g'), namespace]), [], 'nothing is left on the host');
