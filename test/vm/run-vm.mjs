@@ -3,7 +3,7 @@
 //
 // usage: node test/vm/run-vm.mjs [--timeout SECONDS] [--systemd] [--env NAME=VALUE] [TEST_FILE …]
 //   TEST_FILE   compiled tests; FILE#REGEXP: of its tests those whose name matches; by default what README.md lists
-//   --timeout   for the whole machine, boot included; 420 by default
+//   --timeout   for the whole machine, boot included; 900 by default
 //   --systemd   systemd is the machine's first process; by default one of our own
 //   --env       of the tests, any number of times
 //
@@ -31,7 +31,7 @@ const summary = /^vm: (\d+) files?, (\d+) failed$/m;
 
 function parseArguments(args) {
   const files = [];
-  let timeoutSeconds = 420;
+  let timeoutSeconds = 900;
   let systemd = false;
   const env = {};
   for (let i = 0; i < args.length; i++) {
