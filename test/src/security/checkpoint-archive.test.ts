@@ -68,7 +68,9 @@ class Place {
     const digest = sha256(bytes);
     const { WriteAction, WriteContentRequest } = content;
     const write = WriteContentRequest.create({ action: WriteAction.WRITE, ref: digest, data: bytes });
-    const commit = WriteContentRequest.create({ action: WriteAction.COMMIT, ref: digest, expected: digest });
+    // Nobody else holds it, and the garbage collector works meanwhile.
+    const labels = { 'containerd.io/gc.root': 'yes' };
+    const commit = WriteContentRequest.create({ action: WriteAction.COMMIT, ref: digest, expected: digest, labels });
     await this.rpc.converse(
       content.ContentService,
       'write',
