@@ -186,13 +186,15 @@ t.test('checkpoint and restore through gantryd and ctr', { skip, timeout: slowMs
     return stdout;
   };
   const ask = (method: string, request: object): Promise<unknown> =>
-    rpc.call(tasks.TasksService, method, request, { namespace, timeoutMs: slowMs });
+    rpc.call(tasks.TasksService, method, request, { namespace, lease: 'kept', timeoutMs: slowMs });
   const status = async (id: string): Promise<string> =>
     new RegExp(`^${id}\\s+\\d+\\s+(\\S+)`, 'm').exec(await say('tasks', 'ls'))?.[1] ?? 'none';
   const checkpoints = (): string[] => readdirSync(path.join(daemon.root, 'checkpoints'));
   const archive = path.join(dir, 'box.tar');
   writeFileSync(archive, ociArchive());
   await say('images', 'import', archive);
+  // What is saved is nobody's until somebody makes a task of it.
+  await say('leases', 'create', '--id', 'kept');
 
   /** A container that counts into a file of the host. */
   const start = async (id: string, ...flags: string[]): Promise<Count> => {
@@ -314,6 +316,7 @@ t.test('checkpoint and restore through gantryd and ctr', { skip, timeout: slowMs
     await end('tty');
   });
 
+  await say('leases', 'rm', 'kept');
   for (const image of (await say('images', 'ls', '-q')).trim().split('\n')) await say('images', 'rm', image);
   t.same((await outcome(ask('list', {}))).code, 0);
   await daemon.stop();
