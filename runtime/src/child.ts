@@ -84,8 +84,11 @@ export class Child {
 export function adoptBorn(sys: Calls, first: Child, channel: ParentChannel, deadline: Deadline): Child {
   let born: number;
   try {
-    const message = first.receive(channel, deadline);
-    if (message.kind !== 'born') throw internal(`container process said ${message.kind}, not its pid`);
+    // Who is born may speak before the one that bore it.
+    const early: Received[] = [];
+    let message = first.receive(channel, deadline);
+    for (; message.kind !== 'born'; message = first.receive(channel, deadline)) early.push(message);
+    channel.keep(early);
     // Throws when it is not a child of ours.
     sys.wait4(message.pid, WNOHANG);
     born = message.pid;

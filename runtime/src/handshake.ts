@@ -128,6 +128,7 @@ export class ParentChannel {
   readonly #sys: HandshakeCalls;
   readonly #fd: number;
   #open = true;
+  readonly #kept: Received[] = [];
 
   constructor(sys: HandshakeCalls, fd: number) {
     this.#sys = sys;
@@ -155,6 +156,11 @@ export class ParentChannel {
     }
   }
 
+  /** What has been received too early is what `receive` gives next, in this order. */
+  keep(messages: readonly Received[]): void {
+    this.#kept.push(...messages);
+  }
+
   /** Sleeps until the child's end is closed, the child has ended, or the time is over; what it said is kept. */
   awaitHangUp(deadline: Deadline, pidfd: number): void {
     this.#sys.poll(
@@ -171,6 +177,8 @@ export class ParentChannel {
    * somebody else still holds its end open (a process made at the same moment).
    */
   receive(deadline: Deadline, pidfd: number): Received {
+    const kept = this.#kept.shift();
+    if (kept !== undefined) return kept;
     const [readable] = this.#sys.poll(
       [
         { fd: this.#fd, events: POLLIN },
