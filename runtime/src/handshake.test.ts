@@ -41,6 +41,19 @@ t.test('messages arrive in order and whole, in both directions', (t) => {
   t.end();
 });
 
+t.test('what came too early is given next, in its order', (t) => {
+  const { parent, child, receive } = pair(t);
+  child.send({ kind: 'ready' });
+  child.send({ kind: 'hooks' });
+  child.send({ kind: 'born', pid: 42 });
+  child.send({ kind: 'created' });
+  const early = [receive(), receive()];
+  t.same(receive(), { kind: 'born', pid: 42 });
+  parent.keep(early);
+  t.same([receive(), receive(), receive()], [{ kind: 'ready' }, { kind: 'hooks' }, { kind: 'created' }]);
+  t.end();
+});
+
 t.test('an error keeps its class and its sentence, which is cut when it is very long', (t) => {
   const { child, receive } = pair(t);
   child.sendError(failedPrecondition('no such thing'));
