@@ -78,6 +78,7 @@ test('a spare that is killed as it is born is an error that comes soon', async (
   await place.nursery.bear(first);
   (await ShimConnection.connect(first, 2000)).close();
   const [zygote, socket] = [place.zygote(), place.freshSocket()];
+  await until('the first to have ended', () => place.childrenOf(zygote).length === 0);
   process.kill(zygote.pid, 'SIGSTOP');
   const birth = place.nursery.bear(socket);
   // The pid that the kernel gives next is not known, but the zygote's only child is the one.
