@@ -63,16 +63,19 @@ export class Bus {
     this.#sys.close(this.#fd);
   }
 
+  /**
+   * BEGIN goes with the request, as systemd's own clients send it, and no message before the answer: a server that finds a
+   * message behind BEGIN in what it has read takes it up when the next one comes, and nothing comes before its reply.
+   */
   #authenticate(uid: number): void {
     const identity = Buffer.from(String(uid)).toString('hex');
     const until = monotonicMs() + CALL_TIMEOUT_MS;
-    this.#send(Buffer.from(`\0AUTH EXTERNAL ${identity}\r\n`), until);
+    this.#send(Buffer.from(`\0AUTH EXTERNAL ${identity}\r\nBEGIN\r\n`), until);
     while (!this.#received.includes('\r\n')) this.#receive(until);
     const end = this.#received.indexOf('\r\n') + 2;
     const answer = this.#received.toString('latin1', 0, end).trim();
     this.#received = this.#received.subarray(end);
     if (!answer.startsWith('OK ')) throw unavailable(`authentication refused: ${answer}`);
-    this.#send(Buffer.from('BEGIN\r\n'), until);
   }
 
   /** The values of the reply. Throws BusError for an error reply, deadline exceeded after half a minute. */
