@@ -41,6 +41,8 @@ export class RestartMonitor {
   /** Containers without a task, at the look before and at this one. */
   #absentBefore: ReadonlySet<string> = new Set();
   #absentNow = new Set<string>();
+  /** The store's generation when no container had a restart label: as long as nothing is written none has. */
+  #noneAt: number | undefined;
 
   constructor(options: RestartMonitorOptions) {
     this.#options = options;
@@ -51,7 +53,9 @@ export class RestartMonitor {
     const { intervalMs } = this.#options;
     if (intervalMs <= 0 || this.#closing.signal.aborted) return;
     this.#timer = setTimeout(() => {
-      this.#round = this.#look().finally(() => this.start());
+      this.#round = this.#look()
+        .catch((err: unknown) => this.#options.log.warn({ err: messageOf(err) }, 'restart monitor'))
+        .finally(() => this.start());
     }, intervalMs);
     this.#timer.unref();
   }
@@ -63,15 +67,19 @@ export class RestartMonitor {
     await this.#round;
   }
 
-  /** Never rejects: what fails for one container is told, and tried again at the next look. */
+  /** What fails for one container is told, and tried again at the next look. Rejects when the store cannot be read. */
   async #look(): Promise<void> {
+    const { log, services, store } = this.#options;
+    const generation = generationOf(store);
+    if (generation === this.#noneAt) return;
     this.#absentBefore = this.#absentNow;
     this.#absentNow = new Set();
-    const { log, services, store } = this.#options;
+    let isAnyMarked = false;
     for (const namespace of namespaceNames(store)) {
       for (const { value } of store.scan(keys.containers(namespace))) {
         if (this.#closing.signal.aborted) return;
         if (!Buffer.from(value.buffer, value.byteOffset, value.byteLength).includes(mark)) continue;
+        isAnyMarked = true;
         const container = containers.Container.decode(Buffer.from(value));
         try {
           await this.#settle(inProcess(await services, namespace, this.#closing.signal), namespace, container);
@@ -81,6 +89,7 @@ export class RestartMonitor {
         }
       }
     }
+    this.#noneAt = isAnyMarked ? undefined : generation;
   }
 
   /**
@@ -103,6 +112,11 @@ export class RestartMonitor {
     await endTask(call, id);
     if (action === 'start') await startTask(call, container);
   }
+}
+
+function generationOf(store: Store): number {
+  using view = store.snapshot();
+  return view.generation;
 }
 
 function isYoung(createdAt: Container['createdAt']): boolean {
