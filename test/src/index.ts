@@ -16,3 +16,4 @@ export * from './harness/docker.ts';
 export * from './harness/random.ts';
 export * from './harness/stored-images.ts';
 export * from './harness/namespace-adder.ts';
+export * from './harness/server-import.ts';

@@ -15,6 +15,7 @@ import {
   ctr,
   gantryd,
   hostState,
+  importByServer,
   leaks,
   missing,
   ociArchive,
@@ -157,22 +158,6 @@ const foreigners: readonly Foreign[] = [
 
 const busyboxFile = '/bin/busybox';
 
-/** As a ctr of containerd 2 imports: the server reads the archive. */
-async function importByServer(client: Client, file: string): Promise<void> {
-  const stream = await TransferStream.open(client.transport, 'import', {});
-  try {
-    const source = transferEnd(transferTypes.ImageImportStream, { stream: stream.id });
-    const store = transferEnd(transferTypes.ImageStore, {
-      extraReferences: [{ name: 'imported', isPrefix: true, allowOverwrite: true }],
-      unpacks: [{ platform: undefined, snapshotter: '' }],
-    });
-    const done = runTransfer(client.transport, source, store, {});
-    await Promise.all([done, stream.sendBytes(createReadStream(file)).catch(() => undefined)]);
-  } finally {
-    stream.close();
-  }
-}
-
 /** As a ctr of containerd 2 exports. */
 async function exportByServer(client: Client, names: readonly string[]): Promise<Buffer> {
   const stream = await TransferStream.open(client.transport, 'export', {});
@@ -224,7 +209,7 @@ t.test('archives of strangers', { skip, timeout: 190_000 }, async (t) => {
       await make(source, own, file);
 
       using client = clientIn('s');
-      await importByServer(client, file);
+      await importByServer(client, createReadStream(file));
       const made = await client.images.list();
       t.same(
         made.map(({ name }) => name),
@@ -250,7 +235,7 @@ t.test('archives of strangers', { skip, timeout: 190_000 }, async (t) => {
       const out = path.join(own, 'out.tar');
       writeFileSync(out, archive);
       using third = clientIn('t');
-      await importByServer(third, out);
+      await importByServer(third, createReadStream(out));
       t.ok((await exportByServer(third, names)).equals(archive), 'in and out again: the same bytes');
       // Of several it takes those only whose manifests are OCI's.
       if (names.length === 1) {
@@ -270,7 +255,7 @@ t.test('archives of strangers', { skip, timeout: 190_000 }, async (t) => {
       await peer.start();
       try {
         using client = clientIn('p');
-        await importByServer(client, source);
+        await importByServer(client, createReadStream(source));
         const name = 'docker.io/library/box:latest';
         const ours = path.join(dir, 'ours.tar');
         writeFileSync(ours, await exportByServer(client, [name]));
@@ -293,7 +278,7 @@ t.test('archives of strangers', { skip, timeout: 190_000 }, async (t) => {
     const refused = async (bytes: Buffer): Promise<unknown> => {
       const file = path.join(dir, 'bad.tar');
       writeFileSync(file, bytes);
-      return importByServer(client, file).then(
+      return importByServer(client, createReadStream(file)).then(
         () => undefined,
         (err: unknown) => err,
       );

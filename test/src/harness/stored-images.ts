@@ -5,6 +5,7 @@ import path from 'node:path';
 import type { Client } from '@gantry/client';
 import { isCode, messageOf } from '@gantry/errors';
 import { chainIds, parseImageConfig, parseManifest } from '@gantry/oci';
+import type { Descriptor } from '@gantry/oci';
 import { until } from './command.ts';
 
 /** A file that the last layer of an image brings, and what must be in it. */
@@ -30,11 +31,17 @@ export class StoredImages {
   readonly #client: Client;
   readonly #content: string;
   readonly #trees: string;
+  readonly #snapshotter: string;
 
   constructor(client: Client, root: string, snapshotter = 'overlayfs') {
     this.#client = client;
+    this.#snapshotter = snapshotter;
     this.#content = path.join(root, 'content');
     this.#trees = path.join(root, 'snapshots', snapshotter);
+  }
+
+  get #snapshots(): Client['snapshots'] {
+    return this.#client.snapshots.of(this.#snapshotter);
   }
 
   #blobFile(digest: string): string {
@@ -63,26 +70,36 @@ export class StoredImages {
     return { digests: [target, manifest.config.digest, ...layers], chain: chainIds(config.rootfs.diff_ids) };
   }
 
-  /** What an image lacks: blobs, snapshots, or in its top snapshot the marker. Empty when it is whole. */
-  async lacks(name: string, marker: Marker | undefined): Promise<string[]> {
+  /** What an image's manifest refers to. Throws when the manifest is not there. */
+  descriptorsOf(target: string): readonly Descriptor[] {
+    const { config, layers } = parseManifest(readFileSync(this.#blobFile(target)));
+    return [config, ...layers];
+  }
+
+  /**
+   * What an image lacks: blobs, snapshots, or in its top snapshot the marker. Empty when it is whole. Of one that is not unpacked
+   * (`packed`) the blobs count.
+   */
+  async lacks(name: string, marker: Marker | 'packed' | undefined): Promise<string[]> {
     const image = await this.#client.images.get(name);
     const { digests, chain } = this.blobsOf(image.target?.digest ?? '');
     const wrong: string[] = [];
     for (const digest of digests) {
       await this.#client.content.info(digest).catch((err: unknown) => wrong.push(messageOf(err)));
     }
-    for (const id of chain) {
-      await this.#client.snapshots.stat(id).catch((err: unknown) => wrong.push(messageOf(err)));
+    for (const id of marker === 'packed' ? [] : chain) {
+      await this.#snapshots.stat(id).catch((err: unknown) => wrong.push(messageOf(err)));
     }
     const top = chain.at(-1) ?? '';
-    if (wrong.length === 0 && marker !== undefined) wrong.push(...(await this.#markerOf(top, marker)));
+    if (wrong.length === 0 && marker !== undefined && marker !== 'packed')
+      wrong.push(...(await this.#markerOf(top, marker)));
     return wrong.map((text) => `${name}: ${text}`);
   }
 
   async #markerOf(chainId: string, { file, sha256: wanted }: Marker): Promise<string[]> {
     const key = `look ${chainId}`;
     await using lease = await this.#client.leases.with();
-    const mounts = await this.#client.snapshots.view(key, chainId, lease.options());
+    const mounts = await this.#snapshots.view(key, chainId, lease.options());
     try {
       const option = (name: string): string | undefined =>
         mounts[0]?.options.find((text) => text.startsWith(`${name}=`))?.slice(name.length + 1);
@@ -91,7 +108,7 @@ export class StoredImages {
       if (found === undefined) return [`${file} is in none of its layers`];
       return sha256(readFileSync(found)) === wanted ? [] : [`${file} has other bytes`];
     } finally {
-      await this.#client.snapshots.remove(key);
+      await this.#snapshots.remove(key);
     }
   }
 
@@ -109,7 +126,7 @@ export class StoredImages {
       for (const id of chain) chains.add(id);
     }
     const listed = (await collected(client.content.list())).map(({ digest }) => digest);
-    const snapshots = (await collected(client.snapshots.list())).map(({ name }) => name);
+    const snapshots = (await collected(this.#snapshots.list())).map(({ name }) => name);
     const files = names(path.join(this.#content, 'blobs/sha256')).map((name) => `sha256:${name}`);
     const extra = [
       ...listed.filter((digest) => !referenced.has(digest)).map((digest) => `content ${digest}`),
