@@ -34,13 +34,13 @@ interface Place {
 
 let places = 0;
 
-async function place(leases: readonly string[] = []): Promise<Place> {
+async function place(leases: readonly string[] = [], shares?: (namespace: string) => boolean): Promise<Place> {
   const root = path.join(scratch, String(++places));
   const store = memoryStore();
   await store.transact((tx) => {
     for (const lease of leases) tx.put(keys.leases('ns', lease), Buffer.from('{}'));
   });
-  const content = new ContentStore({ root, store });
+  const content = new ContentStore({ root, store, ...(shares && { shares }) });
   await content.reconcile();
   return { root, store, content };
 }
@@ -232,6 +232,29 @@ t.test('a blob of another namespace is taken over without sending it again', asy
   t.same(content.info('ns', helloDigest).labels, { x: 'y' });
   t.same(content.info('first', helloDigest).labels, {});
   t.same(readdirSync(path.join(root, 'ingest')), []);
+});
+
+t.test('a namespace that does not share keeps its blobs from those who only know the digest', async (t) => {
+  const { content } = await place([], (namespace) => namespace === 'open');
+  await put(content, hello, {}, 'first');
+  const writer = await content.openWriter('ns', { ref: 'r', expected: helloDigest });
+  t.equal(writer.status().offset, 0n, 'nothing is there without the bytes');
+  t.equal(await code(writer.commit()), 'failed precondition');
+  await put(content, hello);
+  t.ok(content.has('ns', helloDigest), 'who has the bytes has the blob');
+  t.equal(content.blobPath('ns', helloDigest), content.blobPath('first', helloDigest), 'it is stored once');
+  await put(content, hello, {}, 'open');
+  const third = await content.openWriter('third', { ref: 'r', expected: helloDigest });
+  t.equal(third.status().offset, 11n, 'one that shares it is enough');
+  await third.close();
+});
+
+t.test('a blob of another size than announced is not taken over', async (t) => {
+  const { content } = await place();
+  await put(content, hello, {}, 'first');
+  const writer = await content.openWriter('ns', { ref: 'r', expected: helloDigest, total: 12n });
+  t.equal(writer.status().offset, 0n);
+  await writer.close();
 });
 
 t.test('writing after all to a blob taken over uses a copy', async (t) => {

@@ -36,7 +36,7 @@ import { IngestWriter } from './ingest-writer.ts';
 import type { IngestOwner } from './ingest-writer.ts';
 import { ioError } from './io-error.ts';
 import { OpenBlobs, readAt } from './open-blobs.ts';
-import { reconcileContent, unreferencedBlobs, isReferenced } from './reconcile.ts';
+import { isReferenced, namespacesWith, reconcileContent, unreferencedBlobs } from './reconcile.ts';
 import { decodeInfo, decodeIngest, encodeInfo, encodeIngest } from './records.ts';
 import type { IngestRecord } from './records.ts';
 
@@ -56,12 +56,18 @@ export interface ContentStoreOptions {
   /** The content directory: `blobs/` and `ingest/` below it. */
   readonly root: string;
   readonly store: Store;
+  /**
+   * Whether what a namespace has may become another's by its digest alone, without the bytes being sent again. All share by
+   * default; to send a blob is always allowed, and it is stored once.
+   */
+  readonly shares?: (namespace: string) => boolean;
 }
 
 /** See the top of this file and content.ts for the guarantees. Digests are text from outside and are parsed here. */
 export class ContentStore {
   readonly root: string;
   readonly #store: Store;
+  readonly #shares: ((namespace: string) => boolean) | undefined;
   readonly #blobs: BlobFiles;
   readonly #ingests: IngestFiles;
   readonly #open = new OpenBlobs();
@@ -69,9 +75,10 @@ export class ContentStore {
   /** `namespace/ref` → since when, and the writer once it is open. */
   readonly #writers = new Map<string, { readonly sinceMs: number; writer?: IngestWriter }>();
 
-  constructor({ root, store }: ContentStoreOptions) {
+  constructor({ root, store, shares }: ContentStoreOptions) {
     this.root = root;
     this.#store = store;
+    this.#shares = shares;
     this.#blobs = new BlobFiles(path.join(root, 'blobs'));
     this.#ingests = new IngestFiles(path.join(root, 'ingest'));
   }
@@ -214,7 +221,7 @@ export class ContentStore {
       place.writer =
         expected === ''
           ? await begin(undefined)
-          : await this.#blobs.exclusive(expected, async () => begin(await this.#blobs.sizeOf(expected)));
+          : await this.#blobs.exclusive(expected, async () => begin(await this.#adoptable(expected, total)));
       return place.writer;
     } catch (err) {
       this.#writers.delete(name);
@@ -268,6 +275,14 @@ export class ContentStore {
       }
     }
     return removed;
+  }
+
+  /** The size of a blob that may be taken over; a total that contradicts it is a mistake to be found at the commit. */
+  async #adoptable(digest: Digest, total: bigint): Promise<bigint | undefined> {
+    const shares = this.#shares;
+    const isShared = shares === undefined || namespacesWith(this.#store, digest).some(shares);
+    const size = isShared ? await this.#blobs.sizeOf(digest) : undefined;
+    return total === 0n || total === size ? size : undefined;
   }
 
   async #beginIngest(namespace: string, { ref, lease, total, expected, resumable }: NewIngest): Promise<IngestRecord> {

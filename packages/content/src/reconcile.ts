@@ -47,11 +47,16 @@ export async function* unreferencedBlobs(store: Store, blobs: BlobFiles): AsyncG
 
 /** True when a namespace has the blob or an ingest expects it, right now. */
 export function isReferenced(store: Store, digest: Digest): boolean {
-  for (const namespace of namespacesWithContent(store)) {
-    if (store.get(keys.content(namespace, digest)) !== undefined) return true;
-  }
+  if (namespacesWith(store, digest).length > 0) return true;
   for (const expected of expectedDigests(store)) if (expected === digest) return true;
   return false;
+}
+
+/** The namespaces that have the blob. */
+export function namespacesWith(store: Store, digest: Digest): string[] {
+  return [...namespacesWithContent(store)].filter(
+    (namespace) => store.get(keys.content(namespace, digest)) !== undefined,
+  );
 }
 
 function* expectedDigests(reader: Reader): Generator<string> {

@@ -48,6 +48,7 @@ import { ImageRecords } from './images/image-records.ts';
 import { imagesService } from './services/images.ts';
 import { introspectionService, serverUuid } from './services/introspection.ts';
 import { leasesService } from './services/leases.ts';
+import { isShareable } from './services/namespace-records.ts';
 import { namespacesService } from './services/namespaces.ts';
 import { reflectionServices } from './services/reflection.ts';
 import { Sandboxes } from './sandboxes/sandboxes.ts';
@@ -199,7 +200,11 @@ async function openRooms(config: Config, events: EventExchange, log: Log, teardo
   const store = await openStore(path.join(root, 'meta'));
   teardowns.push(() => store.close());
   keepDescriptorsFromChildren();
-  const blobs = new ContentStore({ root: path.join(root, 'content'), store });
+  const blobs = new ContentStore({
+    root: path.join(root, 'content'),
+    store,
+    ...(config.sharingPolicy === 'isolated' && { shares: (namespace) => isShareable(store, namespace) }),
+  });
   report(log, 'content', await blobs.reconcile());
   const { snapshotters, known, close } = await loadSnapshotters(path.join(root, 'snapshots'), config);
   teardowns.push(close);
@@ -240,6 +245,7 @@ async function openRooms(config: Config, events: EventExchange, log: Log, teardo
       images: imageRecords,
       streams,
       hostDirectories: config.registryDirectories,
+      allowForeignLayers: config.foreignLayers,
       defaultSnapshotter: snapshotters[0]?.name ?? 'native',
       onLoaded: (end) => teardowns.push(end),
     }),

@@ -3,7 +3,7 @@
  * `gc.ref.content.config` and `gc.ref.content.l.<n>`.
  */
 import { isCode } from '@gantry/errors';
-import { isIndexType, parseIndex, parseManifest } from '@gantry/oci';
+import { isIndexType, layerMediaType, parseIndex, parseManifest } from '@gantry/oci';
 import type { Descriptor } from '@gantry/oci';
 import { documentLimitBytes } from './archive-content.ts';
 import type { ArchiveContent } from './archive-content.ts';
@@ -15,7 +15,8 @@ export type Wanted = (entry: Descriptor) => boolean;
 
 /**
  * Labels the document and everything below it. Manifests of an index that are not stored or not wanted (other platforms)
- * are labelled but not followed; a stored manifest must be complete, or not found is thrown.
+ * are labelled but not followed; a stored manifest must be complete, but for layers that may not be passed on, or not found
+ * is thrown.
  */
 export async function labelReferences(
   content: ArchiveContent,
@@ -34,7 +35,11 @@ export async function labelReferences(
     return;
   }
   const { config, layers } = parseManifest(bytes);
-  for (const child of [config, ...layers]) await content.sizeOf(child.digest);
+  await content.sizeOf(config.digest);
+  for (const { mediaType, digest } of layers) {
+    // Those that may not be passed on are often not in archives; who needs one is told then.
+    if (layerMediaType(mediaType)?.distributable !== false) await content.sizeOf(digest);
+  }
   await content.setLabels(target.digest, { [`${refLabel}.config`]: config.digest, ...numbered('l', layers) });
 }
 

@@ -70,3 +70,8 @@ export function isLoopback(hostname: string): boolean {
 export function plainUrl(url: URL): string {
   return `${url.protocol}//${url.host}${url.pathname}`;
 }
+
+/** True when the bytes of the body are not those that were sent. */
+export function isEncoded(response: HttpResponse): boolean {
+  return !['', 'identity'].includes(response.header('content-encoding')?.trim().toLowerCase() ?? '');
+}

@@ -1,13 +1,17 @@
 /**
  * The one place that knows undici: connections per TLS setting and proxy, deadlines for connecting, for the answer and
- * between pieces of a body. Nothing is followed, nothing is decompressed, nothing is repeated.
+ * between pieces of a body. Nothing is followed, nothing is repeated. Compression is declined; where a server or something on
+ * the way compresses all the same, bodies are what was meant, not what was sent.
  */
 import { createHash } from 'node:crypto';
-import { Readable } from 'node:stream';
+import { pipeline, Readable } from 'node:stream';
+import type { Transform } from 'node:stream';
 import { createSecureContext } from 'node:tls';
 import type { SecureContext } from 'node:tls';
+import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 import { failedPrecondition, messageOf, resourceExhausted, unavailable } from '@gantry/errors';
 import type { Dispatcher } from 'undici';
+import { plainUrl } from './http.ts';
 import type { HttpHeaders, HttpRequest, HttpResponse, TlsSettings } from './http.ts';
 import { proxyFor } from './proxy-environment.ts';
 import type { Environment } from './proxy-environment.ts';
@@ -32,6 +36,14 @@ export interface TransportOptions {
   readonly environment?: Environment;
   readonly userAgent?: string;
 }
+
+/** Codings of HTTP that Node undoes. */
+const decoders: ReadonlyMap<string, () => Transform> = new Map([
+  ['gzip', () => createGunzip()],
+  ['x-gzip', () => createGunzip()],
+  ['deflate', () => createInflate()],
+  ['br', () => createBrotliDecompress()],
+]);
 
 /** A rest of this size is read rather than the connection given up. */
 const drainableBytes = 64 * 1024;
@@ -213,9 +225,25 @@ class UndiciResponse implements HttpResponse {
     }
   }
 
+  /** Throws unavailable for a coding that nobody asked for and nobody knows. */
+  #decoded(): AsyncIterable<unknown> {
+    const { body } = this.#answer;
+    const coding = this.header('content-encoding')?.trim().toLowerCase() ?? '';
+    if (coding === '' || coding === 'identity') return body;
+    const make = decoders.get(coding);
+    if (make === undefined) {
+      body.destroy();
+      throw unavailable(`${plainUrl(this.url)} answers in the encoding ${JSON.stringify(coding.slice(0, 40))}`, {
+        permanent: true,
+      });
+    }
+    // Ends both when one fails or the reader leaves; the reader gets the error from the decoder.
+    return pipeline(body, make(), () => undefined);
+  }
+
   async *#pieces(): AsyncGenerator<Uint8Array> {
     try {
-      for await (const piece of this.#answer.body) if (piece instanceof Uint8Array) yield piece;
+      for await (const piece of this.#decoded()) if (piece instanceof Uint8Array) yield piece;
     } catch (err) {
       throw transportError(err, this.#request);
     }

@@ -120,6 +120,11 @@ const survived: Readonly<Record<string, () => Decide>> = {
       ? { headers: { 'docker-content-digest': `sha256:${'0'.repeat(64)}` } }
       : undefined,
   'a corrupted byte, once': () => times(1, (request) => isLayer(current(), request), { corruptAt: 777 }),
+  'bodies that are compressed unasked': () => () => ({ gzip: true }),
+  'compressed bodies, one of them cut': () => {
+    const cut = times(1, (request) => isLayer(current(), request), { gzip: true, cutAfter: 1_000_000 });
+    return (request) => cut(request) ?? { gzip: true };
+  },
   'HEAD not allowed': () => (request) => (isHead(request) ? { answer: { status: 405 } } : undefined),
   'no content type': () => (request) =>
     isHead(request) || isManifest(request) ? { headers: { 'content-type': 'text/plain' } } : undefined,
@@ -223,6 +228,26 @@ const refused: Readonly<Record<string, readonly [rule: () => Decide, code: strin
     () => (request) => (isHead(request) ? { headers: { 'content-type': mediaTypes.index } } : undefined),
     'invalid argument',
     /ambiguous|manifests|mediaType/,
+  ],
+  'a web page instead of a manifest': [
+    () => () => ({ answer: { status: 200, headers: { 'content-type': 'text/html; charset=utf-8' }, body: '<html>' } }),
+    'invalid argument',
+    /answers with a web page: is 127\.0\.0\.1:\d+ a registry\?/,
+  ],
+  'a web page that says what is broken': [
+    () => () => ({ answer: { status: 502, headers: { 'content-type': 'text/html' }, body: '<h1>Bad Gateway</h1>' } }),
+    'unavailable',
+    /answered 502/,
+  ],
+  'a coding that nobody knows': [
+    () => (request) => (isLayer(current(), request) ? { headers: { 'content-encoding': 'exi' } } : undefined),
+    'unavailable',
+    /answers in the encoding "exi"/,
+  ],
+  'a layer without end': [
+    () => (request) => (isLayer(current(), request) ? { append: 'x'.repeat(50_000_000) } : undefined),
+    'data loss',
+    /sends more than/,
   ],
   'redirects without end': [
     () => (request) =>

@@ -3,7 +3,7 @@ import { dataLoss, failedPrecondition, notFound, unavailable } from '@gantry/err
 import { isIndexType, isManifestType, layerMediaType } from '@gantry/oci';
 import type { Descriptor } from '@gantry/oci';
 import { repositoryScope } from '../auth/scope.ts';
-import { plainUrl } from '../http/http.ts';
+import { isEncoded, plainUrl } from '../http/http.ts';
 import type { HttpResponse, Send } from '../http/http.ts';
 import { sendRetrying } from '../http/send-retrying.ts';
 import type { RetryPolicy } from '../http/retry.ts';
@@ -66,18 +66,25 @@ async function fetchAt(
   const { mediaType, digest } = descriptor;
   const isManifest = isManifestType(mediaType) || isIndexType(mediaType);
   const doing = `fetching ${digest} of ${reference.domain}/${reference.path}`;
-  const response = await host.request({
-    method: 'GET',
-    target: `${isManifest ? 'manifests' : 'blobs'}/${digest}`,
-    headers: {
-      ...(isManifest ? { accept: manifestAccept } : {}),
-      ...(offset > 0 ? { range: `bytes=${offset}-` } : {}),
-    },
-    scopes: [repositoryScope(reference.path, 'pull')],
-    doing,
-    signal,
-    retry,
-  });
+  const ask = async (from: number): Promise<HttpResponse> =>
+    host.request({
+      method: 'GET',
+      target: `${isManifest ? 'manifests' : 'blobs'}/${digest}`,
+      headers: {
+        ...(isManifest ? { accept: manifestAccept } : {}),
+        ...(from > 0 ? { range: `bytes=${from}-` } : {}),
+      },
+      scopes: [repositoryScope(reference.path, 'pull')],
+      doing,
+      signal,
+      retry,
+    });
+  let response = await ask(offset);
+  if (response.status === 206 && isEncoded(response)) {
+    // A range of something else than what is stored: only the whole is of use.
+    await response.discard();
+    response = await ask(0);
+  }
   return fromOffset(response, offset, host.name, doing);
 }
 
@@ -87,16 +94,28 @@ async function fetchForeign(
   { offset = 0, signal }: FetchOptions,
   foreign: ForeignSource | undefined,
 ): Promise<Fetched> {
-  const [first] = urls.filter((text) => URL.canParse(text)).map((text) => new URL(text));
-  if (first === undefined || !/^https?:$/.test(first.protocol)) throw notFound(`layer ${digest}: no registry has it`);
+  const addresses = urls
+    .filter((text) => URL.canParse(text))
+    .map((text) => new URL(text))
+    .filter(({ protocol }) => protocol === 'https:' || protocol === 'http:');
+  const [first] = addresses;
+  if (first === undefined) throw notFound(`layer ${digest}: no registry has it`);
   if (foreign === undefined) {
     throw failedPrecondition(
-      `layer ${digest} is not in the registry but at ${plainUrl(first)}: fetching from such addresses is switched off`,
+      `layer ${digest} is not in the registry but at ${plainUrl(first)}: fetching from such addresses is switched off (registry.foreign_layers)`,
     );
   }
   const headers = offset > 0 ? { range: `bytes=${offset}-` } : {};
-  const response = await sendRetrying(foreign.send, { method: 'GET', url: first, headers, signal }, foreign.retry);
-  return fromOffset(response, offset, first.host, `fetching ${digest}`);
+  let failure: unknown;
+  for (const url of addresses) {
+    try {
+      const response = await sendRetrying(foreign.send, { method: 'GET', url, headers, signal }, foreign.retry);
+      return await fromOffset(response, offset, url.host, `fetching ${digest}`);
+    } catch (err) {
+      failure ??= err;
+    }
+  }
+  throw failure;
 }
 
 /** Brings an answer to the offset: servers may ignore a range, or start before it. */

@@ -12,6 +12,7 @@ import {
 } from '@gantry/oci';
 import type { Descriptor, Digest } from '@gantry/oci';
 import { repositoryScope } from '../auth/scope.ts';
+import { isEncoded, plainUrl } from '../http/http.ts';
 import type { HttpResponse } from '../http/http.ts';
 import { parseJsonObject, textOf } from '@gantry/credentials/json';
 import { manifestLimitBytes } from './limits.ts';
@@ -76,7 +77,8 @@ async function resolveAt({ reference }: Repository, { host, retry }: Turn, signa
 function fromHeaders(response: HttpResponse, asked: Digest | undefined): Descriptor | undefined {
   const mediaType = bareMediaType(response.header('content-type') ?? '');
   const unsafeDigest = asked ?? response.header('docker-content-digest') ?? '';
-  const size = sizeOf(response);
+  // The length of a compressed form says nothing.
+  const size = isEncoded(response) ? undefined : sizeOf(response);
   if (size === undefined || !isDigest(unsafeDigest)) return undefined;
   if (!isManifestType(mediaType) && !isIndexType(mediaType) && !schema1Types.has(mediaType)) return undefined;
   return { mediaType, digest: unsafeDigest, size };
@@ -94,6 +96,11 @@ async function fromDocument(response: HttpResponse, asked: Digest | undefined, d
     throw dataLoss(`${doing}: ${response.url.host} sent other content (${digestOf(bytes)}) than asked for`);
   }
   const told = bareMediaType(response.header('content-type') ?? '');
+  if (told === 'text/html') {
+    throw invalidArgument(
+      `${doing}: ${plainUrl(response.url)} answers with a web page: is ${response.url.host} a registry?`,
+    );
+  }
   const isTold = isManifestType(told) || isIndexType(told) || schema1Types.has(told);
   const mediaType = isTold ? told : kindOf(bytes, doing);
   return { mediaType, digest: asked ?? digestOf(bytes), size: bytes.length };

@@ -3,6 +3,7 @@ import { createServer as createPlain, request as plainRequest } from 'node:http'
 import type { IncomingMessage, OutgoingHttpHeaders, RequestListener, Server, ServerResponse } from 'node:http';
 import { createServer as createTls, request as tlsRequest } from 'node:https';
 import { readFileSync } from 'node:fs';
+import { createGzip } from 'node:zlib';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Certificate } from './registry-server.ts';
 
@@ -18,6 +19,8 @@ export interface Fault {
   readonly append?: string;
   /** Replaces headers of the answer. */
   readonly headers?: OutgoingHttpHeaders;
+  /** Compresses the body, whatever the client said that it accepts; the places above are then of what is sent. */
+  readonly gzip?: boolean;
   /** Waits before each piece of the body. */
   readonly pieceDelayMs?: number;
   /** Breaks the connection after so many bytes of the request's body, without an answer. */
@@ -150,17 +153,20 @@ async function relay(
   fault: Fault,
   count: { sentBytes: number },
 ): Promise<void> {
-  const lengthChanges = fault.append !== undefined;
+  const lengthChanges = fault.append !== undefined || fault.gzip === true;
   const { 'content-length': length, ...others } = answer.headers;
   const headers = lengthChanges ? others : answer.headers;
   response.writeHead(answer.statusCode ?? 502, {
     ...headers,
     ...(length === undefined || lengthChanges ? {} : { 'content-length': length }),
+    ...(fault.gzip === true ? { 'content-encoding': 'gzip' } : {}),
     ...fault.headers,
   });
   let position = 0;
+  const bodyless = response.req.method === 'HEAD';
+  const source = fault.gzip === true && !bodyless ? answer.pipe(createGzip({ level: 1 })) : answer;
   try {
-    for await (const chunk of answer) {
+    for await (const chunk of source) {
       let piece: Buffer = Buffer.from(chunk);
       if (fault.pieceDelayMs !== undefined) await delay(fault.pieceDelayMs);
       const spoiled = fault.corruptAt === undefined ? -1 : fault.corruptAt - position;

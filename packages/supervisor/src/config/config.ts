@@ -17,6 +17,9 @@ import type { ProxyPlugin } from './proxy-plugins.ts';
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
 export type LogLevel = (typeof logLevels)[number];
 
+export const sharingPolicies = ['shared', 'isolated'] as const;
+export type SharingPolicy = (typeof sharingPolicies)[number];
+
 export interface Config {
   /** The gRPC socket; the shims' event socket is beside it with `.ttrpc` appended. */
   readonly address: string;
@@ -35,6 +38,10 @@ export interface Config {
   readonly binaries: ReadonlyMap<string, string>;
   /** Where `hosts.toml` files of registries are looked for. */
   readonly registryDirectories: readonly string[];
+  /** Layers that registries do not hold are fetched from the addresses that the image names. */
+  readonly foreignLayers: boolean;
+  /** Who may have a blob of another namespace by its digest alone: everybody, or with namespaces that say so. */
+  readonly sharingPolicy: SharingPolicy;
   /** The pace of the garbage collector. */
   readonly gc: GcConfig;
   /** How often containers with a restart label are looked after; 0: never. */
@@ -55,6 +62,8 @@ export const defaultConfig: Config = {
   runtimes: new Map(),
   binaries: new Map(),
   registryDirectories: ['/etc/gantry/certs.d', '/etc/containerd/certs.d'],
+  foreignLayers: true,
+  sharingPolicy: 'shared',
   gc: defaultGcConfig,
   restartIntervalMs: 10_000,
   proxyPlugins: [],
@@ -97,6 +106,8 @@ export function parseConfig(text: string, source: string): LoadedConfig {
     runtimes: reader.texts('runtimes'),
     binaries: reader.texts('binaries'),
     registryDirectories: reader.text('registry.config_path')?.split(':') ?? defaultConfig.registryDirectories,
+    foreignLayers: reader.boolean('registry.foreign_layers') ?? defaultConfig.foreignLayers,
+    sharingPolicy: parseSharingPolicy(reader.text('content.sharing_policy'), `${source}: content.sharing_policy`),
     restartIntervalMs: reader.durationMs('restart.interval') ?? defaultConfig.restartIntervalMs,
     gc: {
       pauseThreshold: parseShare(reader.number('gc.pause_threshold'), `${source}: gc.pause_threshold`),
@@ -118,6 +129,13 @@ const maxSpares = 256;
 function parseSpares(count: number, what: string): number {
   if (count > maxSpares) throw invalidArgument(`${what}: ${count} is more than ${maxSpares}`);
   return count;
+}
+
+function parseSharingPolicy(text: string | undefined, what: string): SharingPolicy {
+  if (text === undefined) return defaultConfig.sharingPolicy;
+  const policy = sharingPolicies.find((name) => name === text);
+  if (policy !== undefined) return policy;
+  throw invalidArgument(`${what}: ${JSON.stringify(text)} is not one of ${sharingPolicies.join(', ')}`);
 }
 
 function parseShare(share = defaultGcConfig.pauseThreshold, what: string): number {
@@ -167,6 +185,14 @@ export function formatConfig(config: Config): string {
     '[registry]',
     '# Directories with a directory a registry (HOST_PORT_, HOST:PORT, _default) that has a hosts.toml or certificates.',
     `config_path = ${JSON.stringify(config.registryDirectories.join(':'))}`,
+    '',
+    '# Layers that no registry holds (an image names their addresses) are fetched from there, without credentials.',
+    `foreign_layers = ${config.foreignLayers}`,
+    '',
+    '[content]',
+    '# "shared": a blob of any namespace is another\'s by its digest, without being sent again. "isolated": only that of a',
+    '# namespace with the label containerd.io/namespace.shareable=true. It is stored once in any case.',
+    `sharing_policy = ${JSON.stringify(config.sharingPolicy)}`,
     '',
     '[gc]',
     '# The largest share of its time that the daemon spends collecting garbage, up to 0.5.',
@@ -254,6 +280,12 @@ class TableReader {
     if (value === undefined) return undefined;
     if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
     throw invalidArgument(`${this.#source}: ${key}: must be a whole number`);
+  }
+
+  boolean(key: string): boolean | undefined {
+    const value = this.#get(key);
+    if (value === undefined || typeof value === 'boolean') return value;
+    throw invalidArgument(`${this.#source}: ${key}: must be true or false`);
   }
 
   number(key: string): number | undefined {

@@ -20,6 +20,11 @@ export function namespaceLabels(reader: Reader, name: string): Readonly<Record<s
   return bytes === undefined ? {} : namespaces.Namespace.decode(bytes).labels;
 }
 
+/** Whether the others may have this namespace's blobs where namespaces are otherwise isolated. */
+export function isShareable(reader: Reader, name: string): boolean {
+  return namespaceLabels(reader, name)['containerd.io/namespace.shareable'] === 'true';
+}
+
 export function putNamespace(tx: Transaction, name: string, labels: Readonly<Record<string, string>>): void {
   tx.put(keys.namespaces(name), namespaces.Namespace.encode(namespaces.Namespace.create({ name, labels })));
 }

@@ -8,7 +8,7 @@ import type { TransferTools } from './transfers.ts';
 
 /** Throws not found when the stream for questions is not there. */
 export function registryClient(
-  { transport, streams, hostDirectories: defaults }: TransferTools,
+  { transport, streams, hostDirectories: defaults, allowForeignLayers }: TransferTools,
   namespace: string,
   { reference, resolver }: transferTypes.OCIRegistry,
 ): Registry {
@@ -18,7 +18,12 @@ export function registryClient(
   const stream = resolver?.authStream ?? '';
   const credentials: { credentials?: CredentialSource } =
     stream === '' ? {} : { credentials: authStream(streams.take(namespace, stream), reference) };
-  return new Registry({ send: transport.send, hosts: withHeaders(hosts, resolver?.headers ?? {}), ...credentials });
+  return new Registry({
+    send: transport.send,
+    hosts: withHeaders(hosts, resolver?.headers ?? {}),
+    allowForeignLayers,
+    ...credentials,
+  });
 }
 
 /** The same hosts, each sent these headers too. */

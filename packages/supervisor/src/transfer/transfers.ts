@@ -36,6 +36,8 @@ export interface TransferComponents {
   readonly streams: Streams;
   /** Where `hosts.toml` files are looked for when the request does not say. */
   readonly hostDirectories: readonly string[];
+  /** Layers that no registry holds may be fetched from the addresses that the image names. */
+  readonly allowForeignLayers: boolean;
   /** For unpacking when the request does not say. */
   readonly defaultSnapshotter: string;
 }
