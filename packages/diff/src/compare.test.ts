@@ -1,6 +1,6 @@
 import t from 'tap';
 import { execFileSync } from 'node:child_process';
-import { cpSync, lstatSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, lstatSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import type { EntryHeader } from '@gantry/archive';
@@ -133,7 +133,6 @@ t.test('an active overlay is compared with its parent, in use or not', rootOnly,
   writeFileSync(path.join(middle, 'middle'), 'm');
   const mount = overlay(upper, work, [middle, lower]);
   insideOverlay(mount, target, changes);
-  const before = readFileSync('/proc/self/mountinfo', 'utf8');
   const parent = { type: 'overlay', source: 'overlay', options: [`lowerdir=${middle}:${lower}`] };
   const { result, blob } = await compare({ left: [parent], right: [mount], mediaType: '' });
   const names = (await headers(gunzipSync(blob))).map(({ name }) => name.toString());
@@ -147,7 +146,7 @@ t.test('an active overlay is compared with its parent, in use or not', rootOnly,
   await differ.apply({ ...bench.requestFor(blob, result.mediaType), mounts: [again] });
   const list = 'find . -printf "%p %y %m %U:%G %s %l\\n" | sort; cat d/a linked was-dir';
   t.equal(insideOverlay(again, target, list), insideOverlay(mount, target, list));
-  t.equal(readFileSync('/proc/self/mountinfo', 'utf8'), before);
+  t.same(bench.hostMounts(), []);
 });
 
 t.test('many layers with long paths fit into one mount', rootOnly, async (t) => {

@@ -2,7 +2,7 @@
 import t from 'tap';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { codeOf } from '@gantry/errors';
@@ -257,9 +257,9 @@ t.test('a full disk is resource exhausted and names the entry', rootOnly, async 
   t.teardown(() => rmSync(dir, { recursive: true, force: true }));
   const bench = new Bench(t);
   // The mount is the worker's own: a small file system to fill.
-  const mounts = [{ type: 'tmpfs', source: 'tmpfs', options: ['size=64k'] }];
+  const mounts = [{ type: 'tmpfs', source: bench.dir, options: ['size=64k'] }];
   const applied = differ.apply(bench.request(tarOf([file('big', 'x'.repeat(200_000))]), { mounts }));
   await t.rejects(applied, { code: 'resource exhausted', message: /tar entry "big"/ });
-  t.notMatch(readFileSync('/proc/self/mountinfo', 'utf8'), /gantry-diff-/);
+  t.same(bench.hostMounts(), []);
   t.same(execFileSync('ls', [dir]).toString(), '');
 });

@@ -276,11 +276,10 @@ t.test('a tree that needs mounting is mounted for the worker alone', rootOnly, a
   const bench = new Bench(t);
   const [upper = '', work = '', lower = ''] = ['u', 'w', 'l'].map((name) => bench.sub(name));
   lowerTree(lower);
-  const before = readFileSync('/proc/self/mountinfo', 'utf8');
   // Two mounts on top of each other: the second one is what counts.
-  const mounts = [{ type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'size=1m'] }, overlay(upper, work, [lower])];
+  const mounts = [{ type: 'tmpfs', source: bench.dir, options: ['nosuid', 'size=1m'] }, overlay(upper, work, [lower])];
   await differ.apply(bench.request(tarOf([file('.wh.gone'), file('new', 'x')]), { mounts }));
-  t.equal(readFileSync('/proc/self/mountinfo', 'utf8'), before);
+  t.same(bench.hostMounts(), []);
   t.same(names(upper), ['gone', 'new']);
   t.ok(lstatSync(path.join(upper, 'gone')).isCharacterDevice(), 'the kernel wrote the whiteout');
 });

@@ -72,6 +72,13 @@ export class Bench {
     return made;
   }
 
+  /** What the machine's mount table has of this bench; others mount and unmount meanwhile. */
+  hostMounts(): string[] {
+    return readFileSync('/proc/self/mountinfo', 'utf8')
+      .split('\n')
+      .filter((line) => line.includes(this.dir));
+  }
+
   /** A request to apply these bytes (gzip'ed) to a bind of the root. */
   request(tar: Buffer, more: Partial<ApplyRequest> = {}): ApplyRequest {
     const blob = gzipSync(tar);
