@@ -36,7 +36,7 @@ test-vm: ## the part of the suite that needs pure cgroup v2, in a small virtual 
 	@$(MAKE) --no-print-directory build
 	@test/vm/run-vm.sh
 	@test/vm/run-vm.sh --systemd test/dist/vm/systemd.test.js
-	@test/vm/run-vm.sh --timeout 600 --env GANTRY_CONFORMANCE_CASES=10 'test/dist/conformance/differential.test.js#generated'
+	@test/vm/run-vm.sh --timeout 1800 --env GANTRY_CONFORMANCE_CASES=10 'test/dist/conformance/differential.test.js#generated'
 
 # ARGS="--quick", ARGS="--only lifecycle,exec --samples 100"; without ARGS the figures and the plot in docs/ are renewed.
 bench: ## gantryd beside a stock containerd, measured by turns (ARGS="--help" lists the options)

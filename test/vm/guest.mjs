@@ -3,8 +3,8 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 
 /** Under software emulation a container takes seconds: no test is slow here that is not stuck. */
-const fileTimeoutMs = 600_000;
-const testTimeoutSeconds = 300;
+const fileTimeoutMs = 1_200_000;
+const testTimeoutSeconds = 600;
 
 const { env, files } = JSON.parse(readFileSync('/vm/tests.json', 'utf8'));
 const uptime = readFileSync('/proc/uptime', 'utf8').split(' ')[0];

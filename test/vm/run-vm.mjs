@@ -3,7 +3,8 @@
 //
 // usage: node test/vm/run-vm.mjs [--timeout SECONDS] [--systemd] [--env NAME=VALUE] [TEST_FILE …]
 //   TEST_FILE   compiled tests; FILE#REGEXP: of its tests those whose name matches; by default what README.md lists
-//   --timeout   for the whole machine, boot included; 900 by default
+//   --timeout   for the whole machine, boot included; 3600 by default: six times what it takes alone, for a machine that is
+//               shared or emulated slowly
 //   --systemd   systemd is the machine's first process; by default one of our own
 //   --env       of the tests, any number of times
 //
@@ -31,7 +32,7 @@ const summary = /^vm: (\d+) files?, (\d+) failed$/m;
 
 function parseArguments(args) {
   const files = [];
-  let timeoutSeconds = 900;
+  let timeoutSeconds = 3600;
   let systemd = false;
   const env = {};
   for (let i = 0; i < args.length; i++) {

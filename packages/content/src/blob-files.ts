@@ -4,9 +4,9 @@
  */
 import { chmod, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { hasErrno, ioError } from '@gantry/errors';
 import { digestAlgorithm, digestEncoded, isDigest } from '@gantry/oci';
 import type { Digest } from '@gantry/oci';
-import { hasErrno, ioError } from './io-error.ts';
 import { KeyedLock } from './keyed-lock.ts';
 
 export class BlobFiles {

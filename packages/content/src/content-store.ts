@@ -7,7 +7,7 @@
  */
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
-import { alreadyExists, invalidArgument, notFound, outOfRange, unavailable } from '@gantry/errors';
+import { alreadyExists, invalidArgument, ioError, notFound, outOfRange, unavailable } from '@gantry/errors';
 import { parseDigest } from '@gantry/oci';
 import type { Digest } from '@gantry/oci';
 import {
@@ -34,7 +34,6 @@ import type {
 import { IngestFiles } from './ingest-files.ts';
 import { IngestWriter } from './ingest-writer.ts';
 import type { IngestOwner } from './ingest-writer.ts';
-import { ioError } from './io-error.ts';
 import { OpenBlobs, readAt } from './open-blobs.ts';
 import { isReferenced, namespacesWith, reconcileContent, unreferencedBlobs } from './reconcile.ts';
 import { decodeInfo, decodeIngest, encodeInfo, encodeIngest } from './records.ts';

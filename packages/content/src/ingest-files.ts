@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { hasErrno, ioError } from './io-error.ts';
+import { hasErrno, ioError } from '@gantry/errors';
 import type { IngestRecord } from './records.ts';
 
 export class IngestFiles {

@@ -6,14 +6,13 @@ import type { Hash } from 'node:crypto';
 import { createHash } from 'node:crypto';
 import { chmod, constants, copyFile, open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
-import { alreadyExists, failedPrecondition, invalidArgument, outOfRange, unavailable } from '@gantry/errors';
+import { alreadyExists, failedPrecondition, invalidArgument, ioError, outOfRange, unavailable } from '@gantry/errors';
 import { digestAlgorithm, finishDigest, hasherFor, parseDigest } from '@gantry/oci';
 import type { Digest } from '@gantry/oci';
 import type { Labels } from '@gantry/store';
 import type { BlobFiles } from './blob-files.ts';
 import type { CommitOptions, ContentInfo, IngestStatus, Writer } from './content.ts';
 import type { IngestFiles } from './ingest-files.ts';
-import { ioError } from './io-error.ts';
 import type { IngestRecord } from './records.ts';
 
 /** Hashing and copying happen in pieces of this size, so that the event loop gets its turn. */

@@ -9,7 +9,7 @@
  * Whiteouts hide what is below this layer and nothing that the layer itself brings, wherever they stand in the tar.
  */
 import type { EntryHeader, TarHandler } from '@gantry/archive';
-import { invalidArgument, messageOf, resourceExhausted, wrap } from '@gantry/errors';
+import { GantryError, invalidArgument, ioError, messageOf, wrap } from '@gantry/errors';
 import { isErrno, makedev, S_IFCHR, S_IFDIR, S_IFMT } from '@gantry/libc';
 import type { FileCalls, FileStat } from '@gantry/libc';
 import { cleanPath, pathKey, showPath } from './entry-path.ts';
@@ -194,10 +194,9 @@ export class LayerTar implements TarHandler {
       fn();
     } catch (err) {
       const subject = `tar entry ${this.#current}`;
-      if (isErrno(err, 'ENOSPC', 'EDQUOT')) throw resourceExhausted(`${subject}: ${messageOf(err)}`, {}, err);
       if (isErrno(err, 'ENAMETOOLONG', 'ELOOP', 'ENOTDIR'))
         throw invalidArgument(`${subject}: ${messageOf(err)}`, {}, err);
-      throw wrap(err, subject);
+      throw err instanceof GantryError ? wrap(err, subject) : ioError(err, subject);
     }
   }
 }

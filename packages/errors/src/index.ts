@@ -1,2 +1,3 @@
 export * from './error.ts';
 export * from './status.ts';
+export * from './io-error.ts';

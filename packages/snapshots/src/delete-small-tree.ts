@@ -1,9 +1,9 @@
+import { hasErrno } from '@gantry/errors';
 /**
  * Deleting what a short-lived container leaves: a few directories and small files. The work is bounded, so that it can
  * be done on the event loop, where it takes a tenth of what the same calls take on threads.
  */
 import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
-import { hasErrno } from './errno.ts';
 
 /** Entries looked at in one go. */
 const maximumEntries = 64;

@@ -1,6 +1,6 @@
 /** What a tree takes on disk. */
 import { lstat } from 'node:fs/promises';
-import { hasErrno } from './errno.ts';
+import { hasErrno } from '@gantry/errors';
 import { openDirectory } from './directory-fd.ts';
 import type { TreeUsage } from './snapshotter.ts';
 

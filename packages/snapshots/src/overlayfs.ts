@@ -12,11 +12,10 @@
 import { chownSync, existsSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { failedPrecondition, messageOf } from '@gantry/errors';
+import { failedPrecondition, hasErrno, messageOf } from '@gantry/errors';
 import { linux } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
 import { diskUsage } from './disk-usage.ts';
-import { hasErrno } from './errno.ts';
 import type { Mount } from './snapshot.ts';
 import type { Snapshotter, TreeRequest, TreeUsage } from './snapshotter.ts';
 import { makeDirectory, TreeDirectories } from './tree-directories.ts';

@@ -13,9 +13,9 @@ import { mkdirSync, renameSync } from 'node:fs';
 import { readdir, rename, rmdir, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { hasErrno, ioError } from '@gantry/errors';
 import { deleteSmallTree } from './delete-small-tree.ts';
 import { openDirectory } from './directory-fd.ts';
-import { hasErrno, ioError } from './errno.ts';
 
 export class Trash {
   readonly #root: string;

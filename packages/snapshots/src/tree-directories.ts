@@ -5,7 +5,7 @@ import { chmodSync, mkdirSync, renameSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { hasErrno, ioError } from './errno.ts';
+import { hasErrno, ioError } from '@gantry/errors';
 import { Trash } from './trash.ts';
 
 const run = promisify(execFile);

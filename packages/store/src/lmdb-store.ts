@@ -15,7 +15,7 @@ import { mkdirSync, statfsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { open as openDatabase } from 'lmdb';
 import type { RootDatabase, Transaction as ReadTransaction } from 'lmdb';
-import { messageOf, resourceExhausted, wrap } from '@gantry/errors';
+import { failedPrecondition, messageOf, resourceExhausted, wrap } from '@gantry/errors';
 import type { Batch, Engine, EngineEntry, EngineSnapshot } from './engine.ts';
 import { EngineStore } from './engine-store.ts';
 import type { KeyPath, PathRange } from './key.ts';
@@ -160,6 +160,9 @@ class LmdbEngine implements Engine {
     const full = this.#freeBytes < Math.max(this.#minimumFreeBytes, fullBytes);
     if (full || /No space left|MDB_MAP_FULL|ENOSPC/.test(text)) {
       return resourceExhausted(`${doing}: ${text}`, { path: this.#dir }, reason);
+    }
+    if (/Read-only file system|EROFS/.test(text)) {
+      return failedPrecondition(`${doing}: ${text}`, { path: this.#dir }, reason);
     }
     return wrap(reason, doing, 'internal');
   }

@@ -148,12 +148,13 @@ export class ImageWorld {
     };
   }
 
-  /** What has come is not fetched again, and what has come in part is fetched from there. */
+  /** What has come is not fetched again, and what has come of a layer is gone on from; documents are small and come whole. */
   async #pullGoesOn(name: string): Promise<void> {
     const { client, credentials, proxy } = this.box;
     const whole = new Set<string>();
     for await (const { digest } of client.content.list()) whole.add(digest);
-    const parts = new Map((await client.content.statuses()).map(({ ref, offset }) => [ref, offset]));
+    const begun = (await client.content.statuses()).filter(({ ref }) => ref.startsWith('layer-'));
+    const parts = new Map(begun.map(({ ref, offset }) => [ref.slice('layer-'.length), offset]));
     proxy.decide(() => undefined);
     await client.images.pull(name, { credentials, snapshotter: this.#snapshotter });
     let wanted = 0n;
@@ -161,7 +162,7 @@ export class ImageWorld {
       const digest = /\/blobs\/(sha256:\w+)$/.exec(url)?.[1];
       if (method !== 'GET' || digest === undefined) continue;
       if (whole.has(digest)) throw new Error(`${digest} had come and was fetched again`);
-      const offset = [...parts].find(([ref]) => ref.endsWith(digest))?.[1] ?? 0n;
+      const offset = parts.get(digest) ?? 0n;
       if (offset > 0n && headers.range !== `bytes=${offset}-`) {
         throw new Error(
           `${digest} had come up to ${offset} and was asked for ${headers.range ?? 'from the beginning'}`,

@@ -7,7 +7,7 @@ import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm, rmdir, unlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { checkIdentifier } from '@gantry/api';
-import { alreadyExists, wrap } from '@gantry/errors';
+import { alreadyExists, ioError } from '@gantry/errors';
 import { isErrno } from '@gantry/libc';
 import { ownDirectory } from '../own-directory.ts';
 import { foreignBinary, removeRootfs } from '../shims/foreign/foreign-bundle.ts';
@@ -76,7 +76,7 @@ export class Bundles {
       if (shim !== undefined) this.#noteShim(bundle, shim);
     } catch (err) {
       if (isErrno(err, 'EEXIST')) throw alreadyExists(`bundle of task ${name.id}`);
-      throw wrap(err, `making the bundle of ${name.id}`);
+      throw ioError(err, `making the bundle of ${name.id}`);
     }
   }
 

@@ -10,7 +10,7 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { checkIdentifier } from '@gantry/api';
-import { messageOf, resourceExhausted, wrap } from '@gantry/errors';
+import { ioError, wrap } from '@gantry/errors';
 import { isErrno } from '@gantry/libc';
 import { encodeRecord, RecordReader } from '@gantry/store';
 import { ownDirectory } from '../own-directory.ts';
@@ -116,9 +116,7 @@ export class TaskRecords {
     try {
       write();
     } catch (err) {
-      const doing = `writing the record of task ${name.id}`;
-      if (isErrno(err, 'ENOSPC', 'EDQUOT')) throw resourceExhausted(`${doing}: ${messageOf(err)}`, {}, err);
-      throw wrap(err, doing);
+      throw ioError(err, `writing the record of task ${name.id}`);
     }
   }
 }
