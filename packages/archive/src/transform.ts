@@ -1,7 +1,7 @@
 /** Sending bytes through a stream or a command, with back-pressure on both sides and the errors of both. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import type { Duplex, Writable } from 'node:stream';
+import type { Duplex, Readable, Writable } from 'node:stream';
 import { invalidArgument, messageOf, notImplemented } from '@gantry/errors';
 
 /** As much of a child's complaint as goes into an error. */
@@ -40,32 +40,58 @@ async function feed(source: AsyncIterable<Uint8Array>, stream: Writable): Promis
   if (open) stream.end();
 }
 
-/** What zstd(1), called with `args`, makes of the source. Not implemented when it is not installed. */
-export async function* throughZstd(
-  source: AsyncIterable<Uint8Array>,
-  args: readonly string[],
-): AsyncGenerator<Uint8Array> {
-  const child = spawn('zstd', args, { stdio: ['pipe', 'pipe', 'pipe'] });
+/** A program that makes one stream of bytes of another, from its standard input to its standard output. */
+export interface Filter {
+  readonly file: string;
+  readonly args: readonly string[];
+  /** Its whole environment; ours when absent. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** What it can read from descriptor 3; without, there is none. */
+  readonly payload?: Uint8Array | undefined;
+  /** The error for how it ended: what spawning it failed with, its exit status, or the signal's name. */
+  failure(outcome: NodeJS.ErrnoException | number | NodeJS.Signals, complaint: string): Error;
+}
+
+/**
+ * What the program makes of the source, which is read to its end even when the program ends before. Its failure is thrown at the
+ * end of its output, after the source's own. A consumer that stops early ends it by SIGKILL.
+ */
+export async function* throughCommand(source: AsyncIterable<Uint8Array>, filter: Filter): AsyncGenerator<Uint8Array> {
+  const { file, args, env, payload } = filter;
+  const stdio: 'pipe'[] = Array.from({ length: payload === undefined ? 3 : 4 }, () => 'pipe');
+  const child = spawn(file, args, { stdio, ...(env === undefined ? {} : { env: { ...env } }) });
+  const [stdin, stdout, stderr, extra] = child.stdio as unknown as [Writable, Readable, Readable, Writable | undefined];
   let complaint = '';
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+  stderr.setEncoding('utf8').on('data', (text: string) => {
     complaint = (complaint + text).slice(0, complaintBytes);
   });
-  const exited = new Promise<number | NodeJS.ErrnoException>((resolve) => {
+  const exited = new Promise<NodeJS.ErrnoException | number | NodeJS.Signals>((resolve) => {
     child.once('error', resolve);
-    child.once('close', (status) => resolve(status ?? -1));
+    child.once('close', (status, signal) => resolve(signal ?? status ?? -1));
   });
-  child.stdin.on('error', () => undefined);
-  const fed = feed(source, child.stdin);
-  fed.catch(() => child.kill());
+  // A program need not read all it could.
+  stdin.on('error', () => undefined);
+  extra?.on('error', () => undefined).end(payload);
+  const fed = feed(source, stdin);
+  fed.catch(() => child.kill('SIGKILL'));
   try {
-    for await (const chunk of child.stdout) if (chunk instanceof Uint8Array) yield chunk;
+    for await (const chunk of stdout) if (chunk instanceof Uint8Array) yield chunk;
     await fed;
     const outcome = await exited;
-    if (typeof outcome !== 'number') {
-      throw notImplemented(`zstd layers without the zstd command or Node 22.15: ${outcome.message}`, {}, outcome);
-    }
-    if (outcome !== 0) throw invalidArgument(`zstd data: ${complaint.trim()}`);
+    if (outcome !== 0) throw filter.failure(outcome, complaint.trim());
   } finally {
-    child.kill();
+    child.kill('SIGKILL');
   }
+}
+
+/** What zstd(1), called with `args`, makes of the source. Not implemented when it is not installed. */
+export function throughZstd(source: AsyncIterable<Uint8Array>, args: readonly string[]): AsyncGenerator<Uint8Array> {
+  return throughCommand(source, {
+    file: 'zstd',
+    args,
+    failure: (outcome, complaint) =>
+      outcome instanceof Error
+        ? notImplemented(`zstd layers without the zstd command or Node 22.15: ${outcome.message}`, {}, outcome)
+        : invalidArgument(`zstd data: ${complaint}`),
+  });
 }

@@ -11,9 +11,10 @@ import { AT_FDCWD, O_DIRECTORY, O_RDONLY, POSIX_FADV_DONTNEED } from '@gantry/li
 import type { FileCalls, Syscalls } from '@gantry/libc';
 import { digestAlgorithm, finishDigest, hasherFor, layerMediaType, mediaTypes, parseDigest } from '@gantry/oci';
 import type { Digest, LayerCompression } from '@gantry/oci';
-import type { ApplyRequest, DiffResult } from './differ-types.ts';
+import type { ApplyRequest, DiffResult, StreamProcessor } from './differ-types.ts';
 import { LayerTar } from './layer-tar.ts';
 import { openLayerTarget, optionValue } from './mounts.ts';
+import { chainOf, throughProcessors } from './stream-processors.ts';
 
 const readBytes = 1024 * 1024;
 /** Packed bytes wait in the unpacker, each piece in a buffer of its own. */
@@ -24,17 +25,24 @@ const readFile = promisify((fd: number, buffer: Buffer, done: (err: Error | null
 
 /**
  * Applies a layer. Data loss when the blob is not what its digest says, invalid argument when it is and is malformed,
- * resource exhausted on a full disk, not implemented for a media type without a processor. After a failure the tree is
- * half-made: it is the caller's to remove.
+ * resource exhausted on a full disk, not implemented for a media type without a processor, unknown when one fails. After a
+ * failure the tree is half-made: it is the caller's to remove.
  */
-export async function applyLayer(sys: Syscalls, request: ApplyRequest): Promise<DiffResult> {
+export async function applyLayer(
+  sys: Syscalls,
+  request: ApplyRequest,
+  processors: readonly StreamProcessor[] = [],
+): Promise<DiffResult> {
   const digest = parseDigest(request.digest);
-  const packing = packingOf(request.mediaType);
+  const chain = chainOf(request.mediaType, processors, mediaTypes.layer);
+  const packing = packingOf(chain.mediaType);
   using blob = new Blob(sys, request.blobPath, digest);
   const target = openLayerTarget(sys, request.mounts);
   const layer = new LayerTar(sys, target.value);
   try {
-    const result = await unpack(blob, packing, layer);
+    const processed = chain.steps.length > 0;
+    const source = processed ? throughProcessors(blob.read(), chain, request.payloads ?? {}) : blob.read();
+    const result = await unpack(blob, { source, processed, packing }, layer);
     blob.verify(request.size);
     if (request.syncFs === true) syncTree(sys, request);
     return result;
@@ -48,13 +56,21 @@ export async function applyLayer(sys: Syscalls, request: ApplyRequest): Promise<
   }
 }
 
-async function unpack(blob: Blob, packing: 'plain' | 'detect', layer: LayerTar): Promise<DiffResult> {
+/** What there is to unpack. */
+interface Packed {
+  readonly source: AsyncIterable<Uint8Array>;
+  /** Whether stream processors make other bytes of the blob's. */
+  readonly processed: boolean;
+  readonly packing: 'plain' | 'detect';
+}
+
+async function unpack(blob: Blob, { source: given, processed, packing }: Packed, layer: LayerTar): Promise<DiffResult> {
   const parser = new TarParser(layer);
-  const [start, source] = await peek(blob.read());
+  const [start, source] = await peek(given);
   const compression: LayerCompression = packing === 'plain' ? 'none' : detectCompression(start);
   // Bytes that are not packed are used up at once, and the blob's own hash is theirs.
-  blob.lends = compression === 'none';
-  const ownHash = compression === 'none' && blob.algorithm === 'sha256' ? undefined : createHash('sha256');
+  blob.lends = compression === 'none' && !processed;
+  const ownHash = blob.lends && blob.algorithm === 'sha256' ? undefined : createHash('sha256');
   let size = 0n;
   for await (const bytes of decompress(source, compression)) {
     ownHash?.update(bytes);
@@ -88,6 +104,7 @@ class Blob implements Disposable {
   #buffer: Buffer | undefined;
   #read = 0n;
   #readable = true;
+  #turn: Promise<unknown> = Promise.resolve();
 
   /** Throws what open(2) says. */
   constructor(sys: FileCalls, path: string, digest: Digest) {
@@ -106,21 +123,33 @@ class Blob implements Disposable {
     return finishDigest(this.#hash.copy(), this.algorithm);
   }
 
-  /** The bytes from where the last reader stopped. Not ended by its consumer: `verifyRest` goes on. */
+  /**
+   * The bytes from where the last reader stopped. Not ended by its consumer: `verifyRest` goes on, beside what an unpacker that
+   * gave up has still asked for.
+   */
   async *read(): AsyncGenerator<Uint8Array> {
     for (;;) {
-      const buffer = this.#next();
-      const length = await readFile(this.#fd, buffer).catch((err: unknown) => {
-        this.#readable = false;
-        throw err;
-      });
-      if (length === 0) return;
-      const bytes = buffer.subarray(0, length);
-      this.#hash.update(bytes);
-      this.#sys.fadvise(this.#fd, 0n, this.#read, POSIX_FADV_DONTNEED);
-      this.#read += BigInt(length);
+      const piece = this.#turn.then(async () => this.#piece());
+      this.#turn = piece.catch(() => undefined);
+      const bytes = await piece;
+      if (bytes.length === 0) return;
       yield bytes;
     }
+  }
+
+  /** The next bytes, hashed; none at the end. */
+  async #piece(): Promise<Uint8Array> {
+    const buffer = this.#next();
+    const length = await readFile(this.#fd, buffer).catch((err: unknown) => {
+      this.#readable = false;
+      throw err;
+    });
+    const bytes = buffer.subarray(0, length);
+    if (length === 0) return bytes;
+    this.#hash.update(bytes);
+    this.#sys.fadvise(this.#fd, 0n, this.#read, POSIX_FADV_DONTNEED);
+    this.#read += BigInt(length);
+    return bytes;
   }
 
   [Symbol.dispose](): void {
@@ -157,14 +186,20 @@ class Blob implements Disposable {
 
 /** The first bytes, and all of them. */
 async function peek(
-  source: AsyncGenerator<Uint8Array>,
+  source: AsyncIterable<Uint8Array>,
 ): Promise<readonly [start: Uint8Array, all: AsyncIterable<Uint8Array>]> {
-  const first = await source.next();
-  if (first.done === true) return [new Uint8Array(0), source];
+  const pieces = source[Symbol.asyncIterator]();
+  const rest = { [Symbol.asyncIterator]: () => pieces };
+  const first = await pieces.next();
+  if (first.done === true) return [new Uint8Array(0), rest];
   const { value } = first;
   async function* all(): AsyncGenerator<Uint8Array> {
-    yield value;
-    yield* source;
+    try {
+      yield value;
+      yield* rest;
+    } finally {
+      await pieces.return?.();
+    }
   }
   return [value, all()];
 }

@@ -26,6 +26,20 @@ export interface ApplyRequest {
   readonly mounts: readonly DiffMount[];
   /** syncfs(2) afterwards. */
   readonly syncFs?: boolean;
+  /** For stream processors, by their names: encoded google.protobuf.Any messages. */
+  readonly payloads?: Readonly<Record<string, Uint8Array>>;
+}
+
+/** A program that makes layers of other media types readable (stream-processors.ts). */
+export interface StreamProcessor {
+  readonly name: string;
+  readonly accepts: readonly string[];
+  readonly returns: string;
+  /** Looked for in the PATH of `env` when it is a name. */
+  readonly path: string;
+  readonly args: readonly string[];
+  /** Its whole environment. */
+  readonly env: Readonly<Record<string, string>>;
 }
 
 export interface CompareRequest {

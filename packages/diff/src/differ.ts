@@ -8,7 +8,7 @@ import { Socket } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { cancelled, unavailable } from '@gantry/errors';
-import type { ApplyRequest, CompareRequest, CompareResult, DiffResult } from './differ-types.ts';
+import type { ApplyRequest, CompareRequest, CompareResult, DiffResult, StreamProcessor } from './differ-types.ts';
 import { fromWireError } from './protocol.ts';
 import type { FromWorker, Job, ToWorker } from './protocol.ts';
 
@@ -17,6 +17,8 @@ export interface DifferOptions {
   readonly maximumWorkers?: number;
   /** How long an idle worker stays; 5 s by default. */
   readonly idleMs?: number;
+  /** For layers of other media types, the first that accepts one has it. */
+  readonly processors?: readonly StreamProcessor[];
 }
 
 export interface JobOptions {
@@ -53,6 +55,7 @@ interface Worker {
 export class Differ {
   readonly #maximumWorkers: number;
   readonly #idleMs: number;
+  readonly #processors: readonly StreamProcessor[];
   readonly #workers = new Set<Worker>();
   readonly #queue: Assignment[] = [];
   #jobs = 0;
@@ -61,16 +64,17 @@ export class Differ {
   constructor(options: DifferOptions = {}) {
     this.#maximumWorkers = options.maximumWorkers ?? Math.min(4, availableParallelism());
     this.#idleMs = options.idleMs ?? defaultIdleMs;
+    this.#processors = options.processors ?? [];
   }
 
   /**
    * Applies a layer's blob to the tree its mounts describe; the result is the uncompressed layer (digest = diff ID).
    * Data loss when the blob is not what its digest says; invalid argument for a malformed layer; not implemented for an
-   * unknown media type; resource exhausted when the disk is full; unavailable when the worker died. After a failure the
-   * tree is half-made: remove the snapshot.
+   * unknown media type; unknown when a stream processor fails; resource exhausted when the disk is full; unavailable when the
+   * worker died. After a failure the tree is half-made: remove the snapshot.
    */
   async apply(request: ApplyRequest, options: JobOptions = {}): Promise<DiffResult> {
-    return this.#submit({ kind: 'apply', request }, async () => undefined, options);
+    return this.#submit({ kind: 'apply', request, processors: this.#processors }, async () => undefined, options);
   }
 
   /**

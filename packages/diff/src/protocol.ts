@@ -14,10 +14,10 @@
  */
 import { errorCodes, GantryError } from '@gantry/errors';
 import type { ErrorCode, ErrorDetails } from '@gantry/errors';
-import type { ApplyRequest, CompareRequest, CompareResult, DiffResult } from './differ-types.ts';
+import type { ApplyRequest, CompareRequest, CompareResult, DiffResult, StreamProcessor } from './differ-types.ts';
 
 export type Job =
-  | { readonly kind: 'apply'; readonly request: ApplyRequest }
+  | { readonly kind: 'apply'; readonly request: ApplyRequest; readonly processors: readonly StreamProcessor[] }
   | { readonly kind: 'compare'; readonly request: CompareRequest };
 
 /** To the worker. */

@@ -12,7 +12,7 @@ function isToWorker(message: unknown): message is ToWorker {
 
 async function run(job: number, work: Job): Promise<FromWorker> {
   try {
-    if (work.kind === 'apply') return { job, result: await applyLayer(linux, work.request) };
+    if (work.kind === 'apply') return { job, result: await applyLayer(linux, work.request, work.processors) };
     return { job, result: await compareTrees(linux, work.request, async (chunk) => deliver(job, chunk)) };
   } catch (err) {
     return { job, error: toWireError(err) };

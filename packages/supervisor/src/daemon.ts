@@ -28,6 +28,10 @@ import { CLOSE_RANGE_CLOEXEC, linux } from '@gantry/libc';
 import { SnapshotStore } from '@gantry/snapshots';
 import { openStore } from '@gantry/store';
 import type { Config } from './config/config.ts';
+import { proxiesOf } from './config/proxy-plugins.ts';
+import { streamProcessor } from './config/stream-processors.ts';
+import { OrderedDiffers } from './differs/layer-differ.ts';
+import { WalkingDiffer } from './differs/walking-differ.ts';
 import { EventExchange } from './events/exchange.ts';
 import { eventReceiver } from './events/receiver.ts';
 import { failpoint } from './failpoints.ts';
@@ -35,6 +39,8 @@ import { GarbageCollector } from './gc/collector.ts';
 import { acquireLock } from './lock.ts';
 import type { Log } from './log.ts';
 import { pluginList } from './plugins.ts';
+import { ProxyDiffer } from './proxy/proxy-differ.ts';
+import { ProxySandboxController } from './proxy/proxy-sandbox-controller.ts';
 import { RestartMonitor } from './restart/monitor.ts';
 import { serveApi } from './rpc/api-socket.ts';
 import type { Binding } from './rpc/handlers.ts';
@@ -51,7 +57,9 @@ import { leasesService } from './services/leases.ts';
 import { isShareable } from './services/namespace-records.ts';
 import { namespacesService } from './services/namespaces.ts';
 import { reflectionServices } from './services/reflection.ts';
+import type { SandboxController } from './sandboxes/sandbox-controller.ts';
 import { Sandboxes } from './sandboxes/sandboxes.ts';
+import { ShimController } from './sandboxes/shim-controller.ts';
 import { sandboxControllerService } from './services/sandbox-controller.ts';
 import { sandboxStoreService } from './services/sandbox-store.ts';
 import { snapshotsService } from './services/snapshots.ts';
@@ -210,8 +218,7 @@ async function openRooms(config: Config, events: EventExchange, log: Log, teardo
   teardowns.push(close);
   const trees = new SnapshotStore({ store, snapshotters, onError: (text) => log.error(text) });
   report(log, 'snapshots', await trees.reconcile());
-  const differ = new Differ();
-  teardowns.push(() => differ.close());
+  const differs = openDiffers(config, blobs, events, teardowns);
   const gc = new GarbageCollector({ store, content: blobs, snapshots: trees, events, log, config: config.gc });
   teardowns.push(() => gc.close());
 
@@ -219,9 +226,10 @@ async function openRooms(config: Config, events: EventExchange, log: Log, teardo
   void reconciled
     .then(() => checkpoints.prepare(() => manager.all()))
     .catch((err: unknown) => log.warn({ err: messageOf(err) }, 'looking for checkpoints of no task'));
+  const controllers = openControllers(config, sandboxes, teardowns);
   const imageRecords = new ImageRecords({ store, events, gc });
   const streams = new Streams();
-  const plugins = pluginList({ root, snapshotters: known, gc: config.gc });
+  const plugins = pluginList({ root, snapshotters: known, gc: config.gc, proxies: config.proxyPlugins });
   const services: readonly Binding[] = [
     introspectionService({ plugins, uuid: await serverUuid(root), runtimeInfo: runtimeInformant(config, timeouts) }),
     healthService(),
@@ -230,16 +238,16 @@ async function openRooms(config: Config, events: EventExchange, log: Log, teardo
     contentService({ content: blobs, events, gc }),
     imagesService({ records: imageRecords }),
     snapshotsService({ snapshots: trees, events, gc }),
-    diffService({ content: blobs, differ, events }),
+    diffService({ differs }),
     containersService({ store, events, gc }),
     sandboxStoreService({ store, gc }),
-    sandboxControllerService({ store, sandboxes, events, timeouts }),
+    sandboxControllerService({ store, controllers, events }),
     streamingService({ streams }),
     transferService({
       store,
       content: blobs,
       snapshots: trees,
-      differ,
+      differ: differs,
       events,
       gc,
       images: imageRecords,
@@ -267,12 +275,41 @@ async function openRooms(config: Config, events: EventExchange, log: Log, teardo
   void reconciled.then(() => {
     if (!ended) timer = setTimeout(() => void settleDown(), manager.all().length === 0 ? 0 : quietMs);
   });
-  const tasksBinding = looked.then(() => tasksService({ checkpoints, store, tasks: manager, sandboxes, timeouts }));
+  const tasksBinding = looked.then(() =>
+    tasksService({ checkpoints, store, tasks: manager, sandboxes, controllers, timeouts }),
+  );
   const all = tasksBinding.then((binding) => [...services, binding]);
   const restarts = new RestartMonitor({ store, services: all, intervalMs: config.restartIntervalMs, log });
   teardowns.push(() => restarts.close());
   void reconciled.then(() => restarts.start());
   return { services, tasks: tasksBinding, reconciled };
+}
+
+/** Our own differ and those in other processes, in the order of the configuration. */
+function openDiffers(
+  { diff: wanted, proxyPlugins, streamProcessors }: Config,
+  blobs: ContentStore,
+  events: EventExchange,
+  teardowns: Teardown[],
+): OrderedDiffers {
+  const differ = new Differ({ processors: streamProcessors.map(streamProcessor) });
+  teardowns.push(() => differ.close());
+  const others = proxiesOf(proxyPlugins, 'diff').map((plugin) => new ProxyDiffer(plugin));
+  for (const other of others) teardowns.push(() => other.close());
+  return new OrderedDiffers([new WalkingDiffer({ content: blobs, differ, events }), ...others], wanted);
+}
+
+/** The shims as a controller of sandboxes, and those in other processes. */
+function openControllers(
+  { proxyPlugins }: Config,
+  sandboxes: Sandboxes,
+  teardowns: Teardown[],
+): readonly SandboxController[] {
+  const others = proxiesOf(proxyPlugins, 'sandbox').map(
+    (plugin) => new ProxySandboxController(plugin, defaultTimeouts),
+  );
+  for (const other of others) teardowns.push(() => other.close());
+  return [new ShimController(sandboxes, defaultTimeouts), ...others];
 }
 
 /** The tasks, none looked for yet, with what starts shims and hears from them. */

@@ -7,6 +7,8 @@ import type { PartialMessage } from '@gantry/api';
 import path from 'node:path';
 import { toStatus } from '@gantry/errors';
 import { hostPlatform } from '@gantry/oci';
+import { proxiesOf } from './config/proxy-plugins.ts';
+import type { ProxyPlugin, ProxyType } from './config/proxy-plugins.ts';
 import { formatDuration } from './duration.ts';
 import { restartPolicies } from './restart/policy.ts';
 import type { GcConfig } from './gc/pace.ts';
@@ -30,6 +32,8 @@ export interface PluginListOptions {
   /** The persistent directory. */
   readonly root: string;
   readonly snapshotters: readonly SnapshotterPlugin[];
+  /** Plugins in other processes; of their snapshotters is said above what there is to say. */
+  readonly proxies: readonly ProxyPlugin[];
   /** What the collector works by. */
   readonly gc: GcConfig;
 }
@@ -39,9 +43,17 @@ const event = 'io.containerd.event.v1';
 const service = 'io.containerd.service.v1';
 
 /** The list, in containerd's order: what others need comes first. */
-export function pluginList({ root, snapshotters, gc }: PluginListOptions): Plugin[] {
+export function pluginList({ root, snapshotters, gc, proxies }: PluginListOptions): Plugin[] {
   const { os, architecture, variant = '' } = hostPlatform();
   const platforms = [types.Platform.create({ os, architecture, variant })];
+  const others = (type: ProxyType, pluginType: string): Plugin[] =>
+    proxiesOf(proxies, type).map(({ name, address, exports, capabilities, platform }) =>
+      plugin(pluginType, name, {
+        platforms: platform === '' ? platforms : [platformNamed(platform)],
+        exports: { ...exports, address },
+        capabilities: [...capabilities],
+      }),
+    );
   return [
     plugin('io.containerd.content.v1', 'content', {
       exports: { root: path.join(root, 'content') },
@@ -59,6 +71,7 @@ export function pluginList({ root, snapshotters, gc }: PluginListOptions): Plugi
       exports: { policy: 'shared' },
     }),
     plugin('io.containerd.differ.v1', 'walking', { platforms, requires: [metadata] }),
+    ...others('diff', 'io.containerd.differ.v1'),
     plugin(event, 'exchange'),
     plugin('io.containerd.gc.v1', 'scheduler', {
       requires: [metadata],
@@ -82,6 +95,7 @@ export function pluginList({ root, snapshotters, gc }: PluginListOptions): Plugi
     }),
     plugin('io.containerd.sandbox.store.v1', 'local', { requires: [metadata] }),
     plugin('io.containerd.sandbox.controller.v1', 'shim', { requires: ['io.containerd.runtime.v2', event] }),
+    ...others('sandbox', 'io.containerd.sandbox.controller.v1'),
     plugin('io.containerd.monitor.task.v1', 'cgroups', { platforms, requires: [event] }),
     plugin('io.containerd.monitor.container.v1', 'restart', { capabilities: [...restartPolicies] }),
     ...services().map(([id, requires]) => plugin(service, `${id}-service`, { requires })),

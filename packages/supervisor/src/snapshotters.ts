@@ -11,6 +11,7 @@ import {
 } from '@gantry/snapshots';
 import type { Snapshotter } from '@gantry/snapshots';
 import type { Config } from './config/config.ts';
+import { proxiesOf } from './config/proxy-plugins.ts';
 import type { SnapshotterPlugin } from './plugins.ts';
 import { ProxySnapshotter } from './proxy/proxy-snapshotter.ts';
 
@@ -31,7 +32,10 @@ export async function loadSnapshotters(
   for (const name of ['overlayfs', 'native', 'erofs']) await mkdir(rootOf(name), { recursive: true, mode: 0o700 });
   const overlayReason = await overlayfsUnusable(rootOf('overlayfs'));
   const erofsReason = overlayReason ?? erofsMissing();
-  const others = proxyPlugins.map((plugin) => ({ plugin, snapshotter: new ProxySnapshotter(plugin) }));
+  const others = proxiesOf(proxyPlugins, 'snapshot').map((plugin) => ({
+    plugin,
+    snapshotter: new ProxySnapshotter(plugin),
+  }));
   const skipped = (name: string, reason: string | undefined): { error?: unknown } =>
     reason === undefined ? {} : { error: failedPrecondition(`${name}: ${reason}: skip plugin`) };
   return {

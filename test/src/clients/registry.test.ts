@@ -7,6 +7,7 @@ import { Differ } from '@gantry/diff';
 import { hostDirectories, pullImage, pushImage, Registry, Transport, unpackImage } from '@gantry/images';
 import {
   digestsIn,
+  layerApplier,
   place,
   putImage,
   registryMissing,
@@ -78,7 +79,7 @@ t.test(
     const unpacking = {
       content: there.contentStore,
       snapshots,
-      differ,
+      differ: layerApplier(there.contentStore, differ),
       namespace: 'ns',
       snapshotter: 'overlayfs',
       lease: 'lease',

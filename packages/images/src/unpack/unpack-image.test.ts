@@ -10,6 +10,7 @@ import { chainIds, digestOf, mediaTypes, parseImageConfig, parseManifest } from 
 import { NativeSnapshotter, OverlayfsSnapshotter, SnapshotStore } from '@gantry/snapshots';
 import { KeyedTurns } from '../keyed-turns.ts';
 import { readStored } from '../pull/documents.ts';
+import { layerApplier } from '../testing/layer-applier.ts';
 import { place, putImage } from '../testing/place.ts';
 import type { MadeImage, Place } from '../testing/place.ts';
 import { unpackImage } from './unpack-image.ts';
@@ -46,7 +47,8 @@ async function sceneWith(snapshotter: string): Promise<Scene> {
   const where = await place(directory());
   const snapshotters = [new NativeSnapshotter({ root: directory() }), new OverlayfsSnapshotter({ root: directory() })];
   const snapshots = new SnapshotStore({ store: where.store, snapshotters });
-  const shared = { namespace: 'ns', lease: 'lease', snapshotter, differ, turns: new KeyedTurns() };
+  const applier = layerApplier(where.contentStore, differ);
+  const shared = { namespace: 'ns', lease: 'lease', snapshotter, differ: applier, turns: new KeyedTurns() };
   return { ...shared, where, snapshots, content: where.contentStore };
 }
 

@@ -15,10 +15,9 @@ import { availableParallelism } from 'node:os';
 import { cancelled, failedPrecondition, GantryError, isCode, wrap } from '@gantry/errors';
 import type { ContentStore } from '@gantry/content';
 import { needsLowerLayers } from '@gantry/diff';
-import type { Differ } from '@gantry/diff';
 import { chainIds, checkLayerCount } from '@gantry/oci';
 import type { Descriptor, Digest, ImageConfig, Manifest } from '@gantry/oci';
-import type { SnapshotStore } from '@gantry/snapshots';
+import type { Mount, SnapshotStore } from '@gantry/snapshots';
 import { KeyedTurns } from '../keyed-turns.ts';
 import { Limiter } from '../limiter.ts';
 
@@ -26,10 +25,37 @@ const targetLabel = 'containerd.io/snapshot.ref';
 const uncompressedLabel = 'containerd.io/uncompressed';
 const snapshotReference = 'containerd.io/gc.ref.snapshot';
 
+/** Makes trees of layers that are in the content store. */
+export interface LayerApplier {
+  /** Whether it tells, by failed precondition and the detail `needsLowerLayers`, that a layer depends on lower ones not there yet. */
+  readonly detached: boolean;
+  /** The uncompressed layer. Not implemented for a media type that it does not know. */
+  apply(origin: LayerOrigin, request: LayerRequest): Promise<{ readonly digest: string }>;
+}
+
+/** Whose layer it is. */
+export interface LayerOrigin {
+  readonly namespace: string;
+  readonly lease: string | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
+export interface LayerRequest {
+  readonly layer: {
+    readonly mediaType: string;
+    readonly digest: string;
+    readonly size: bigint;
+    readonly annotations: Readonly<Record<string, string>>;
+  };
+  readonly mounts: readonly Mount[];
+  readonly syncFs: boolean;
+  readonly payloads: Readonly<Record<string, never>>;
+}
+
 export interface UnpackComponents {
-  readonly content: Pick<ContentStore, 'blobPath' | 'update'>;
+  readonly content: Pick<ContentStore, 'update'>;
   readonly snapshots: Pick<SnapshotStore, 'canRebase' | 'commit' | 'prepare' | 'remove' | 'stat'>;
-  readonly differ: Pick<Differ, 'apply'>;
+  readonly differ: LayerApplier;
   readonly namespace: string;
   readonly snapshotter: string;
   /** Holds the snapshots until the image's record exists. */
@@ -176,8 +202,9 @@ async function unpackLayer(
   image: UnpackableImage,
   options: UnpackOptions,
 ): Promise<void> {
-  const { snapshots, snapshotter } = components;
-  if (step.parent !== '' && !isCommitted(components, step.parent) && snapshots.canRebase(snapshotter)) {
+  const { differ, snapshots, snapshotter } = components;
+  const detachable = differ.detached && snapshots.canRebase(snapshotter);
+  if (step.parent !== '' && !isCommitted(components, step.parent) && detachable) {
     try {
       await applyLayer(components, { ...step, detached: true }, image, options);
       return;
@@ -219,11 +246,12 @@ async function applyLayer(
   }
   try {
     await image.layerStored?.(index);
-    const { mediaType, digest, size } = layer;
-    const request = { blobPath: content.blobPath(namespace, digest), mediaType, digest, size: BigInt(size), mounts };
+    const { mediaType, digest, size, annotations = {} } = layer;
+    const blob = { mediaType, digest, size: BigInt(size), annotations };
     const applied = await step.places.run(async () => {
       onLayer?.({ ...about, state: 'unpacking' });
-      return differ.apply(request, signal === undefined ? {} : { signal });
+      const request = { layer: blob, mounts, syncFs: false, payloads: {} };
+      return differ.apply({ namespace, lease, signal }, request);
     }, signal);
     if (applied.digest !== diffId) {
       throw failedPrecondition(

@@ -11,8 +11,12 @@ import { parse } from 'smol-toml';
 import { formatDuration, parseDurationMs } from '../duration.ts';
 import { defaultGcConfig } from '../gc/pace.ts';
 import type { GcConfig } from '../gc/pace.ts';
-import { formatProxyPlugins, parseProxyPlugins } from './proxy-plugins.ts';
+import { defaultPluginTables, formatPluginTables, parsePluginTables } from './plugin-tables.ts';
+import type { DiffConfig, ImageVerifierConfig } from './plugin-tables.ts';
+import { formatProxyPlugins, parseProxyPlugins, proxiesOf } from './proxy-plugins.ts';
 import type { ProxyPlugin } from './proxy-plugins.ts';
+import { formatStreamProcessors, parseStreamProcessors } from './stream-processors.ts';
+import type { StreamProcessorConfig } from './stream-processors.ts';
 
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
 export type LogLevel = (typeof logLevels)[number];
@@ -48,6 +52,12 @@ export interface Config {
   readonly restartIntervalMs: number;
   /** Plugins in other processes. */
   readonly proxyPlugins: readonly ProxyPlugin[];
+  /** Who makes layers of trees and trees of layers. */
+  readonly diff: DiffConfig;
+  /** Programs that make layers of other media types readable. */
+  readonly streamProcessors: readonly StreamProcessorConfig[];
+  /** Programs that are asked before an image is pulled. */
+  readonly imageVerifier: ImageVerifierConfig;
   /** Mount options of overlays besides those that this kernel needs. */
   readonly overlayOptions: readonly string[];
 }
@@ -67,6 +77,8 @@ export const defaultConfig: Config = {
   gc: defaultGcConfig,
   restartIntervalMs: 10_000,
   proxyPlugins: [],
+  ...defaultPluginTables,
+  streamProcessors: [],
   overlayOptions: [],
 };
 
@@ -97,6 +109,7 @@ export function parseConfig(text: string, source: string): LoadedConfig {
     throw invalidArgument(`${source}: ${messageOf(err).split('\n')[0] ?? ''}`, {}, err);
   }
   const reader = new TableReader(table, source);
+  const plugins = parsePluginTables(reader.table('plugins'), `${source}: plugins`);
   const config: Config = {
     root: reader.text('root') ?? defaultConfig.root,
     state: reader.text('state') ?? defaultConfig.state,
@@ -118,9 +131,24 @@ export function parseConfig(text: string, source: string): LoadedConfig {
     },
     overlayOptions: reader.list('overlayfs.mount_options') ?? defaultConfig.overlayOptions,
     proxyPlugins: parseProxyPlugins(reader.table('proxy_plugins'), `${source}: proxy_plugins`),
+    diff: plugins.diff,
+    imageVerifier: plugins.imageVerifier,
+    streamProcessors: parseStreamProcessors(reader.table('stream_processors'), `${source}: stream_processors`),
     logLevel: parseLogLevel(reader.text('debug.level') ?? defaultConfig.logLevel, `${source}: debug.level`),
   };
-  return { config, warnings: reader.unknownKeys().map((key) => `${source}: unknown key ${key} is ignored`) };
+  checkDiffers(config, source);
+  const unknown = [...reader.unknownKeys(), ...plugins.unknown.map((name) => `plugins.${JSON.stringify(name)}`)];
+  return { config, warnings: unknown.map((key) => `${source}: unknown key ${key} is ignored`) };
+}
+
+/** Every differ that is to be asked must be there. */
+function checkDiffers({ diff, proxyPlugins }: Config, source: string): void {
+  const there = ['walking', ...proxiesOf(proxyPlugins, 'diff').map(({ name }) => name)];
+  const missing = diff.order.find((name) => !there.includes(name));
+  if (missing === undefined) return;
+  throw invalidArgument(
+    `${source}: needed differ not loaded: ${JSON.stringify(missing)} is not one of ${there.join(', ')}`,
+  );
 }
 
 /** Each spare holds a process and about two megabytes. */
@@ -213,12 +241,21 @@ export function formatConfig(config: Config): string {
     '# How often containers with the label containerd.io/restart.status are looked after; 0s: never.',
     `interval = "${formatDuration(config.restartIntervalMs)}"`,
     '',
-    "# Snapshotters in other processes, as in containerd's configuration.",
+    ...formatPluginTables(config),
+    "# Plugins in other processes, as in containerd's configuration: snapshot, content, diff, sandbox.",
     '# [proxy_plugins.stargz]',
     '# type = "snapshot"',
     '# address = "/run/containerd-stargz-grpc/containerd-stargz-grpc.sock"',
     '',
     ...formatProxyPlugins(config.proxyPlugins),
+    '# Programs that make layers of other media types readable: the blob on standard input, what they return on standard output.',
+    '# [stream_processors."io.containerd.ocicrypt.decoder.v1.tar.gzip"]',
+    '# accepts = ["application/vnd.oci.image.layer.v1.tar+gzip+encrypted"]',
+    '# returns = "application/vnd.oci.image.layer.v1.tar+gzip"',
+    '# path = "ctd-decoder"',
+    '# args = ["--decryption-keys-path", "/etc/containerd/ocicrypt/keys"]',
+    '',
+    ...formatStreamProcessors(config.streamProcessors),
     '[debug]',
     `# ${logLevels.join(', ')}`,
     `level = ${JSON.stringify(config.logLevel)}`,

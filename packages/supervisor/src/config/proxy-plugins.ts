@@ -8,57 +8,67 @@
  *       [proxy_plugins.stargz.exports]
  *         enable_remote_snapshot_annotations = "true"
  *
- * One key is our own: `snapshotter`, when whoever listens there has several and does not know it by the plugin's name.
+ * Types are `snapshot`, `content`, `diff` and `sandbox`, or the names of containerd's plugin types. One key is our own: `name`, when
+ * whoever listens there does not know what it has by the plugin's name (`snapshotter` is the same for a snapshotter).
  */
 import path from 'node:path';
 import { invalidArgument } from '@gantry/errors';
+import { fieldsOf, tableOf, textOf, textsOf } from './fields.ts';
+
+const types = ['snapshot', 'content', 'diff', 'sandbox'] as const;
+export type ProxyType = (typeof types)[number];
+
+/** containerd's names for its plugin types, which its configuration takes as well. */
+const longNames: ReadonlyMap<string, ProxyType> = new Map([
+  ['io.containerd.snapshotter.v1', 'snapshot'],
+  ['io.containerd.content.v1', 'content'],
+  ['io.containerd.differ.v1', 'diff'],
+  ['io.containerd.sandbox.controller.v1', 'sandbox'],
+]);
 
 export interface ProxyPlugin {
   readonly name: string;
-  /** A snapshotter; containerd's other types are not known. */
-  readonly type: 'snapshot';
+  readonly type: ProxyType;
   /** Of its unix socket. */
   readonly address: string;
   /** What it is called there, when that is another name. */
-  readonly snapshotter: string;
+  readonly farName: string;
   /** `os/architecture`; this host's when empty. */
   readonly platform: string;
   readonly capabilities: readonly string[];
   readonly exports: Readonly<Record<string, string>>;
 }
 
-/** Names that are taken by snapshotters of our own. */
-const ownNames: ReadonlySet<string> = new Set(['overlayfs', 'native', 'erofs']);
+/** Names that are taken by what we have ourselves. */
+const ownNames: Readonly<Record<ProxyType, { readonly what: string; readonly names: ReadonlySet<string> }>> = {
+  snapshot: { what: 'snapshotter', names: new Set(['overlayfs', 'native', 'erofs']) },
+  content: { what: 'content store', names: new Set(['content']) },
+  diff: { what: 'differ', names: new Set(['walking']) },
+  sandbox: { what: 'sandbox controller', names: new Set(['shim']) },
+};
 
-const knownKeys: ReadonlySet<string> = new Set([
-  'type',
-  'address',
-  'snapshotter',
-  'platform',
-  'capabilities',
-  'exports',
-]);
+const knownKeys = ['type', 'address', 'name', 'snapshotter', 'platform', 'capabilities', 'exports'] as const;
 
 /** What the table says; `place` names it in errors. Throws invalid argument naming the key. */
 export function parseProxyPlugins(table: Readonly<Record<string, unknown>>, place: string): ProxyPlugin[] {
   return Object.entries(table).map(([name, value]) => {
     const at = `${place}.${name}`;
-    const fields = tableOf(value, at);
-    for (const key of Object.keys(fields)) {
-      if (!knownKeys.has(key)) throw invalidArgument(`${at}.${key}: no such key`);
+    const fields = fieldsOf(value, at, knownKeys);
+    const type = typeOf(textOf(fields['type'], `${at}.type`), `${at}.type`);
+    const own = ownNames[type];
+    if (own.names.has(name)) throw invalidArgument(`${at}: gantryd has a ${own.what} of this name itself`);
+    if (type !== 'snapshot' && fields['snapshotter'] !== undefined) {
+      throw invalidArgument(`${at}.snapshotter: only a plugin of type "snapshot" has one`);
     }
-    const type = textOf(fields['type'], `${at}.type`);
-    if (type !== 'snapshot') throw invalidArgument(`${at}.type: ${JSON.stringify(type)} is not "snapshot"`);
-    if (ownNames.has(name)) throw invalidArgument(`${at}: gantryd has a snapshotter of this name itself`);
     const address = textOf(fields['address'], `${at}.address`).replace(/^unix:\/\//, '');
     if (!path.isAbsolute(address)) throw invalidArgument(`${at}.address: must be the path of a unix socket`);
     return {
       name,
       type,
       address,
-      snapshotter: textOf(fields['snapshotter'] ?? name, `${at}.snapshotter`),
+      farName: textOf(fields['name'] ?? fields['snapshotter'] ?? name, `${at}.name`),
       platform: textOf(fields['platform'] ?? '', `${at}.platform`),
-      capabilities: listOf(fields['capabilities'] ?? [], `${at}.capabilities`),
+      capabilities: textsOf(fields['capabilities'] ?? [], `${at}.capabilities`),
       exports: Object.fromEntries(
         Object.entries(tableOf(fields['exports'] ?? {}, `${at}.exports`)).map(([key, text]) => [
           key,
@@ -69,13 +79,18 @@ export function parseProxyPlugins(table: Readonly<Record<string, unknown>>, plac
   });
 }
 
+/** Those of one type. */
+export function proxiesOf(plugins: readonly ProxyPlugin[], type: ProxyType): ProxyPlugin[] {
+  return plugins.filter((plugin) => plugin.type === type);
+}
+
 /** The TOML form. */
 export function formatProxyPlugins(plugins: readonly ProxyPlugin[]): string[] {
-  return plugins.flatMap(({ name, type, address, snapshotter, platform, capabilities, exports }) => [
+  return plugins.flatMap(({ name, type, address, farName, platform, capabilities, exports }) => [
     `[proxy_plugins.${JSON.stringify(name)}]`,
     `type = ${JSON.stringify(type)}`,
     `address = ${JSON.stringify(address)}`,
-    ...(snapshotter === name ? [] : [`snapshotter = ${JSON.stringify(snapshotter)}`]),
+    ...(farName === name ? [] : [`name = ${JSON.stringify(farName)}`]),
     ...(platform === '' ? [] : [`platform = ${JSON.stringify(platform)}`]),
     ...(capabilities.length === 0 ? [] : [`capabilities = ${JSON.stringify(capabilities)}`]),
     ...(Object.keys(exports).length === 0 ? [] : [`[proxy_plugins.${JSON.stringify(name)}.exports]`]),
@@ -84,17 +99,8 @@ export function formatProxyPlugins(plugins: readonly ProxyPlugin[]): string[] {
   ]);
 }
 
-function tableOf(value: unknown, at: string): Readonly<Record<string, unknown>> {
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return { ...value };
-  throw invalidArgument(`${at}: must be a table`);
-}
-
-function textOf(value: unknown, at: string): string {
-  if (typeof value === 'string') return value;
-  throw invalidArgument(`${at}: must be text`);
-}
-
-function listOf(value: unknown, at: string): string[] {
-  if (!Array.isArray(value)) throw invalidArgument(`${at}: must be a list`);
-  return value.map((item, index) => textOf(item, `${at}[${index}]`));
+function typeOf(text: string, at: string): ProxyType {
+  const type = types.find((known) => known === text) ?? longNames.get(text);
+  if (type !== undefined) return type;
+  throw invalidArgument(`${at}: ${JSON.stringify(text)} is not one of ${types.join(', ')}`);
 }

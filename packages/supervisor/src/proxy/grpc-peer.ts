@@ -5,9 +5,9 @@
  * grpc-js's client is loaded when there is such a plugin, not with gantryd.
  */
 import { createRequire } from 'node:module';
-import { namespaceHeader } from '@gantry/api';
+import { leaseHeader, namespaceHeader } from '@gantry/api';
 import type { MessageType, MethodType, PartialMessage, ServiceType } from '@gantry/api';
-import { fromStatus, unavailable } from '@gantry/errors';
+import { cancelled, fromStatus, unavailable } from '@gantry/errors';
 import type * as Grpc from '@grpc/grpc-js';
 
 /** containerd's limit. */
@@ -29,7 +29,17 @@ export interface PeerOptions {
   readonly address: string;
   /** What errors call it. */
   readonly title: string;
+  /** For calls that do not say how long they may take. */
   readonly timeoutMs: number;
+}
+
+export interface PeerCall {
+  /** Passed on, for what the other process makes by our API. */
+  readonly lease?: string | undefined;
+  /** Ends the call, there too. */
+  readonly signal?: AbortSignal | undefined;
+  /** Infinity: as long as it takes. */
+  readonly timeoutMs?: number;
 }
 
 /** Owned by who made it; `close` ends every call under way. */
@@ -43,28 +53,37 @@ export class GrpcPeer {
     this.#grpc = loadGrpc();
   }
 
-  /** One request, one answer. Unavailable when the peer is not there. */
+  /** One request, one answer. Unavailable when the peer is not there, deadline exceeded when it does not answer, cancelled. */
   async call<Req, Res>(
     namespace: string,
     service: ServiceType,
     method: MethodType<Req, Res>,
     request: PartialMessage<Req>,
+    { lease, signal, timeoutMs }: PeerCall = {},
   ): Promise<Res> {
-    return new Promise((resolve, reject) => {
-      this.#client().makeUnaryRequest(
-        pathOf(service, method),
-        serializer(method.requestType),
-        deserializer(method.responseType),
-        method.requestType.create(request),
-        this.#metadata(namespace),
-        { deadline: this.#deadline() },
-        (err, answer) => {
-          if (err !== null) reject(this.#failure(err));
-          else if (answer === undefined) reject(unavailable(`${this.#options.title}: no answer`));
-          else resolve(answer);
-        },
-      );
-    });
+    if (signal?.aborted === true) throw cancelled(this.#options.title);
+    let stop: (() => void) | undefined;
+    try {
+      return await new Promise((resolve, reject) => {
+        const call = this.#client().makeUnaryRequest(
+          pathOf(service, method),
+          serializer(method.requestType),
+          deserializer(method.responseType),
+          method.requestType.create(request),
+          this.#metadata(namespace, lease),
+          { deadline: this.#deadline(timeoutMs) },
+          (err, answer) => {
+            if (err !== null) reject(this.#failure(err));
+            else if (answer === undefined) reject(unavailable(`${this.#options.title}: no answer`));
+            else resolve(answer);
+          },
+        );
+        stop = () => call.cancel();
+        signal?.addEventListener('abort', stop, { once: true });
+      });
+    } finally {
+      if (stop !== undefined) signal?.removeEventListener('abort', stop);
+    }
   }
 
   /** One request, any number of answers. */
@@ -102,14 +121,15 @@ export class GrpcPeer {
     return this.#channel;
   }
 
-  #metadata(namespace: string): Grpc.Metadata {
+  #metadata(namespace: string, lease = ''): Grpc.Metadata {
     const metadata = new this.#grpc.Metadata();
     metadata.set(namespaceHeader, namespace);
+    if (lease !== '') metadata.set(leaseHeader, lease);
     return metadata;
   }
 
-  #deadline(): number {
-    return Date.now() + this.#options.timeoutMs;
+  #deadline(timeoutMs = this.#options.timeoutMs): number {
+    return Date.now() + timeoutMs;
   }
 
   #failure(err: unknown): unknown {

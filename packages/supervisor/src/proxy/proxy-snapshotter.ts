@@ -31,10 +31,10 @@ export class ProxySnapshotter implements RemoteSnapshotter {
   /** Its name there. */
   readonly #snapshotter: string;
 
-  constructor({ name, address, snapshotter, exports }: ProxyPlugin) {
+  constructor({ name, address, farName, exports }: ProxyPlugin) {
     this.name = name;
     this.root = exports['root'] ?? '';
-    this.#snapshotter = snapshotter;
+    this.#snapshotter = farName;
     this.#peer = new GrpcPeer({ address, title: `snapshotter ${name} at ${address}`, timeoutMs });
   }
 

@@ -66,13 +66,18 @@ t.test('the plugin list names snapshotters that cannot be used, and why', async 
     { name: 'overlayfs', exports: { root: '/r/o' } },
     { name: 'native', exports: { root: '/r/n' }, error: invalidArgument('no room') },
   ];
-  const plugins = pluginList({ root: '/r', snapshotters, gc: { ...defaultGcConfig, scheduleDelayMs: 245 } });
+  const proxy = { name: 'far', type: 'diff' as const, address: '/s', farName: 'far', platform: 'linux/arm64' };
+  const proxies = [{ ...proxy, capabilities: ['c'], exports: { a: 'b' } }];
+  const plugins = pluginList({ root: '/r', snapshotters, proxies, gc: { ...defaultGcConfig, scheduleDelayMs: 245 } });
   const service = introspectionService({ plugins, uuid: 'u' });
   t.match(await invoke(service, 'plugins', { filters: ['type==io.containerd.snapshotter.v1, id==overlayfs'] }, {}), {
     plugins: [{ id: 'overlayfs', platforms: [{ os: 'linux' }], exports: { root: '/r/o' }, initErr: undefined }],
   });
   t.match(await invoke(service, 'pluginInfo', { type: 'io.containerd.snapshotter.v1', id: 'native' }, {}), {
     plugin: { initErr: { code: 3, message: 'no room: invalid argument: skip plugin' } },
+  });
+  t.match(await invoke(service, 'pluginInfo', { type: 'io.containerd.differ.v1', id: 'far' }, {}), {
+    plugin: { platforms: [{ architecture: 'arm64' }], exports: { a: 'b', address: '/s' }, capabilities: ['c'] },
   });
   await t.rejects(invoke(service, 'pluginInfo', { type: 'x', id: 'y' }, {}), { code: 'not found' });
   const names = plugins.map(({ type, id }) => `${type}.${id}`);

@@ -9,6 +9,8 @@ import { taskAdaptor } from '../filters/adaptors.ts';
 import { bind } from '../rpc/handlers.ts';
 import type { Binding } from '../rpc/handlers.ts';
 import type { Call } from '../rpc/call.ts';
+import { runningSandbox } from '../sandboxes/running-sandbox.ts';
+import type { SandboxController } from '../sandboxes/sandbox-controller.ts';
 import type { Sandboxes } from '../sandboxes/sandboxes.ts';
 import type { ShimCallOptions, ShimConnection } from '../shims/connection.ts';
 import { checkpointSource, checkpointTask } from '../tasks/checkpoint-task.ts';
@@ -24,12 +26,13 @@ export interface TasksServiceComponents {
   readonly store: Store;
   readonly tasks: TaskManager;
   readonly sandboxes: Pick<Sandboxes, 'bundleOf'>;
+  readonly controllers: readonly SandboxController[];
   readonly checkpoints: Checkpoints;
   readonly timeouts: Timeouts;
 }
 
 export function tasksService(components: TasksServiceComponents): Binding {
-  const { checkpoints, store, tasks: manager, sandboxes, timeouts } = components;
+  const { checkpoints, store, tasks: manager, timeouts } = components;
   /** The task of a container that must exist. */
   const find = (id: string, call: Call): Task => {
     const { namespace } = call;
@@ -59,9 +62,8 @@ export function tasksService(components: TasksServiceComponents): Binding {
           `spec of container "${id}" has type ${container.spec.typeUrl}, expected ${typeUrls.spec}`,
         );
       }
-      const bundle = container.sandbox === '' ? undefined : sandboxes.bundleOf(namespace, container.sandbox);
       const create = manager.create({
-        sandbox: bundle === undefined ? undefined : { id: container.sandbox, bundle },
+        sandbox: await runningSandbox(components, container.sandbox, call),
         namespace,
         id,
         runtime,

@@ -15,6 +15,7 @@ import type { LaunchedShim } from '../shims/launcher.ts';
 import type { ProcessIdentity } from '../shims/process-identity.ts';
 import type { Runtime } from '../shims/runtime-name.ts';
 import { mapBinary, optionsAsJson, resolveRuntime } from '../shims/runtime-name.ts';
+import { shimEntry } from '../shims/shim-program.ts';
 import type { TaskName } from './bundle.ts';
 import type { CheckpointSource } from './checkpoint-task.ts';
 import type { TaskManager } from './manager.ts';
@@ -50,7 +51,10 @@ export function fingerprint(request: CreateTask): string {
 /** Resolves to the pid of init, 0 when that is to be restored. Throws with nothing left behind. */
 export async function createTask(manager: TaskManager, given: CreateTask): Promise<number> {
   const { binaries, bundles, log, records, runtimes } = manager.components;
-  const found = resolveRuntime(given.runtime, runtimes);
+  const resolved = resolveRuntime(given.runtime, runtimes);
+  // A task in another process's sandbox is that sandbox's shim's, whatever the runtime is called.
+  const elsewhere = given.sandbox !== undefined && typeof given.sandbox.at !== 'string';
+  const found: Runtime = elsewhere && resolved.kind === 'own' ? { kind: 'foreign', binary: shimEntry() } : resolved;
   const request = found.kind === 'own' ? { ...given, options: mapBinary(given.options, binaries) } : given;
   const { namespace, id, runtime, stdin, stdout, stderr, terminal } = request;
   const record = {

@@ -5,9 +5,9 @@
 import { anyTypeName, transferTypes } from '@gantry/api';
 import type { transfer, wellKnown } from '@gantry/api';
 import type { ContentStore } from '@gantry/content';
-import type { Differ } from '@gantry/diff';
 import { invalidArgument, notImplemented } from '@gantry/errors';
 import { KeyedTurns, Transport } from '@gantry/images';
+import type { LayerApplier } from '@gantry/images';
 import type { SnapshotStore } from '@gantry/snapshots';
 import type { Store } from '@gantry/store';
 import type { Publisher } from '../events/exchange.ts';
@@ -29,7 +29,7 @@ export interface TransferComponents {
   readonly store: Store;
   readonly content: ContentStore;
   readonly snapshots: SnapshotStore;
-  readonly differ: Differ;
+  readonly differ: LayerApplier;
   readonly events: Publisher;
   readonly gc: Pick<GarbageCollector, 'schedule'>;
   readonly images: ImageRecords;

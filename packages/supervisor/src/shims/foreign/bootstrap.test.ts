@@ -1,6 +1,6 @@
 import t from 'tap';
 import { bootstrap } from '@gantry/api';
-import { parseBootstrap } from './bootstrap.ts';
+import { bootstrapAt, parseBootstrap } from './bootstrap.ts';
 
 const parse = (text: string) => parseBootstrap(Buffer.from(text));
 
@@ -33,5 +33,15 @@ t.test('what we do not speak, or nobody, is refused by name', (t) => {
     ['unix://abstract', /address "unix:\/\/abstract"/],
   ];
   for (const [output, expected] of refused) t.throws(() => parse(output), { message: expected }, output);
+  t.end();
+});
+
+t.test('where a controller elsewhere says that tasks are', (t) => {
+  const found = { version: 3, address: 'unix:///run/s/abc', protocol: 'ttrpc' };
+  t.same(bootstrapAt('ttrpc+unix:///run/s/abc', 3), found);
+  t.same(bootstrapAt('unix:///run/s/abc', 3), found);
+  t.throws(() => bootstrapAt('', 0), { code: 'unavailable' });
+  t.throws(() => bootstrapAt('grpc+vsock://3:1', 3), { code: 'not implemented', message: /speaks "grpc"/ });
+  t.throws(() => bootstrapAt('ttrpc+vsock://3:1', 3), { code: 'not implemented', message: /vsock/ });
   t.end();
 });

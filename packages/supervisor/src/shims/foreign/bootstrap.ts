@@ -1,6 +1,6 @@
 /** What the `start` action of somebody else's shim prints: where it listens, and what it speaks there. */
 import { bootstrap } from '@gantry/api';
-import { messageOf, notImplemented, unknown } from '@gantry/errors';
+import { messageOf, notImplemented, unavailable, unknown } from '@gantry/errors';
 
 export interface Bootstrap {
   /** Of the task API: 2 or 3. */
@@ -24,6 +24,16 @@ export function parseBootstrap(output: Uint8Array): Bootstrap {
   if (text.startsWith('{')) return checked(fromJson(text));
   if (/^[\w+-]*:\/\/|^\//.test(text)) return checked({ version: 2, address: text, protocol: 'ttrpc' });
   return checked(fromProtobuf(output, text));
+}
+
+/**
+ * Where a controller in another process says that a sandbox's tasks are: `ttrpc+unix:///path`, or without the protocol. Throws as
+ * `parseBootstrap` does, unavailable when it does not say.
+ */
+export function bootstrapAt(address: string, version: number): Bootstrap {
+  if (address === '') throw unavailable('the sandbox does not say where its tasks are');
+  const [, protocol = 'ttrpc', rest = ''] = /^(?:([a-z]+)\+)?(.*)$/s.exec(address) ?? [];
+  return checked({ version, address: rest, protocol });
 }
 
 interface Claimed {

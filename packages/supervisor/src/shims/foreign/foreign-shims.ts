@@ -22,6 +22,7 @@ import type { LaunchedShim, Remains, ShimRequest } from '../launcher.ts';
 import { identify, killProcess, processGone } from '../process-identity.ts';
 import type { ProcessIdentity } from '../process-identity.ts';
 import { parseBootstrap } from './bootstrap.ts';
+import type { Bootstrap } from './bootstrap.ts';
 import { fillBundle, foreignBinary, isInSandbox, readBootstrap, writeBootstrap } from './foreign-bundle.ts';
 import { runAction } from './run-action.ts';
 import type { ActionOutput } from './run-action.ts';
@@ -49,7 +50,8 @@ export interface ForeignContents {
 /** A sandbox whose shim runs. */
 export interface RunningSandbox {
   readonly id: string;
-  readonly bundle: string;
+  /** Our own bundle of it, or what the controller in another process says of where the task API is. */
+  readonly at: string | Bootstrap;
 }
 
 const SIGKILL = 9;
@@ -86,7 +88,7 @@ export class ForeignShims {
     sandbox: RunningSandbox,
   ): Promise<LaunchedShim<ProcessIdentity | undefined>> {
     await fillBundle(bundle, binary, config, sandbox.id);
-    const found = await readBootstrap(sandbox.bundle);
+    const found = typeof sandbox.at === 'string' ? await readBootstrap(sandbox.at) : sandbox.at;
     if (found === undefined) throw unavailable(`sandbox ${sandbox.id} does not say where its shim listens`);
     await writeBootstrap(bundle, found);
     return await this.#introduced(await this.connect(bundle), id);
