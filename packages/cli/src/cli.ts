@@ -3,7 +3,7 @@ import { connect } from '@gantry/client';
 import type { Client } from '@gantry/client';
 import { invalidArgument } from '@gantry/errors';
 import type { Context } from './args/command.ts';
-import { commandHelp, generalHelp } from './args/help.ts';
+import { commandHelp, generalHelp, nounHelp } from './args/help.ts';
 import { parseCommandLine } from './args/parse.ts';
 import { parseSeconds } from './args/values.ts';
 import { flagValue } from './commands/flags.ts';
@@ -18,7 +18,9 @@ export async function runCommandLine(argv: readonly string[]): Promise<number> {
   try {
     const request = parseCommandLine(argv, commands);
     if (request.kind === 'help') {
-      write(request.command === undefined ? generalHelp(commands) : commandHelp(request.command));
+      const { command, noun } = request;
+      if (command !== undefined) write(commandHelp(command));
+      else write(noun === undefined ? generalHelp(commands) : nounHelp(noun, commands));
       return 0;
     }
     const { command, parsed } = request;

@@ -14,13 +14,14 @@ t.test('what works on containerd works on gantryd', { skip, timeout: 280_000 }, 
   const dir = scratchDirectory();
   const daemon = gantryd(dir);
   await daemon.start();
-  for (const file of ['packages/client/dist/client.integration.test.js', 'packages/cli/dist/cli.integration.test.js']) {
+  const files = ['client/dist/client', 'cli/dist/cli', 'cli/dist/images'];
+  for (const file of files.map((name) => `packages/${name}.integration.test.js`)) {
     const result = await run(process.execPath, [path.join(checkout, file)], {
       env: { GANTRY_TEST_ADDRESS: daemon.address },
       timeoutMs: 120_000,
     });
     const points = result.stdout.split('\n').filter((line) => /^(not )?ok \d+/.test(line));
-    t.ok(points.length > 5, `${file}: ${points.length} tests`);
+    t.ok(points.length > 0, `${file}: ${points.length} tests`);
     const missed = points.filter((line) => line.startsWith('not ok') || line.includes('# SKIP'));
     t.same(missed, [], missed.length === 0 ? file : `${file}: ${result.stdout.slice(-4000)}`);
     t.equal(result.code, 0, result.code === 0 ? file : `${file}: ${result.stderr.slice(-2000)}`);

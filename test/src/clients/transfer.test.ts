@@ -174,8 +174,14 @@ t.test('images come from a registry and go to one', { skip, timeout: 110_000 }, 
     const pulled = await call(['pull', name]);
     t.equal(pulled.code, 0, pulled.stderr);
     const states = ['Waiting', 'Download complete', 'Extracting', 'Pull complete'].join('\n(?:.*\n)*\\w{12}: ');
-    t.match(pulled.stdout, new RegExp(`^\\w{12}: ${states}\n(?:.*\n)*Digest: sha256:\\w{64}\n${name}\n$`));
+    t.match(
+      pulled.stdout,
+      new RegExp(
+        `^\\w{12}: ${states}\n(?:.*\n)*Digest: sha256:\\w{64}\nStatus: Downloaded newer image for ${name}\n${name}\n$`,
+      ),
+    );
     t.equal((await call(['pull', '-q', name])).stdout, `${name}\n`);
+    t.match((await call(['pull', name])).stdout, `Status: Image is up to date for ${name}\n`);
     const other = box.name('team/cli:2');
     const pushed = await call(['push', name, other]);
     t.match([pushed.code, pushed.stdout], [0, /Layer already exists\n(?:.*\n)*Digest: /]);

@@ -23,13 +23,33 @@ export function generalHelp(commands: readonly Command[]): string {
   ].join('\n');
 }
 
+/** `gantry image`: the commands of a noun, by the names that they have there. */
+export function nounHelp(noun: string, commands: readonly Command[]): string {
+  const rows = commands.flatMap(({ name, aliases = [], summary }) => {
+    const here = [name, ...aliases].find((one) => one.startsWith(`${noun} `));
+    return here === undefined ? [] : [[here.slice(noun.length + 1), summary] as const];
+  });
+  const width = Math.max(...rows.map(([verb]) => verb.length));
+  return [
+    `Usage: gantry [flags] ${noun} COMMAND`,
+    '',
+    'Commands:',
+    ...rows.map(([verb, summary]) => `  ${verb.padEnd(width)}  ${summary}`),
+    '',
+    `gantry ${noun} COMMAND --help tells more.`,
+    '',
+  ].join('\n');
+}
+
 /** `gantry run --help`. */
 export function commandHelp(command: Command): string {
   const own = Object.keys(command.flags).length === 0 ? [] : ['', 'Flags:', ...flagLines(command.flags)];
+  const { aliases = [] } = command;
   return [
     `Usage: gantry ${command.name} [flags] ${command.usage}`.trimEnd(),
     '',
     command.summary,
+    ...(aliases.length === 0 ? [] : ['', `Aliases: ${aliases.join(', ')}`]),
     ...own,
     '',
     'Flags of every command:',

@@ -42,7 +42,7 @@ t.test('a noun form is two words, and aliases are known', (t) => {
   t.equal(parse('namespace ls').name, 'namespace ls');
   t.equal(parse('ns ls').name, 'namespace ls');
   t.equal(parse('image ls').name, 'images');
-  t.throws(() => parse('namespace'), { message: '"namespace" needs one of: ls, create, rm' });
+  t.throws(() => parse('namespace'), { message: '"namespace" needs one of: ls, create, label, rm' });
   t.end();
 });
 

@@ -5,10 +5,10 @@ import { globalFlags } from './command.ts';
 import type { Command, FlagTable, Parsed } from './command.ts';
 import { nearest } from './nearest.ts';
 
-/** What was asked for: a command to run, or help about one (or about all). */
+/** What was asked for: a command to run, or help about one, about those of a noun, or about all. */
 export type Request =
   | { readonly kind: 'run'; readonly command: Command; readonly parsed: Parsed }
-  | { readonly kind: 'help'; readonly command: Command | undefined };
+  | { readonly kind: 'help'; readonly command: Command | undefined; readonly noun?: string };
 
 /**
  * Flags may stand before the verb (the global ones) and after it (the verb's own, and the global ones whose letter the
@@ -18,13 +18,33 @@ export function parseCommandLine(argv: readonly string[], commands: readonly Com
   const front = parseFlags(argv, globalFlags, 'until first argument');
   const [verb, ...rest] = front.args;
   if (verb === undefined) return { kind: 'help', command: undefined };
-  if (verb === 'help') return { kind: 'help', command: findOptional(rest, commands)?.command };
+  if (verb === 'help') return helpFor(rest, commands);
+  const asksForHelp = rest.includes('--help') || rest.includes('-h');
+  if (asksForHelp && findOptional(front.args, commands) === undefined && isNoun(verb, commands)) {
+    return helpFor([verb], commands);
+  }
   const { command, args } = find(front.args, commands);
   const order = command.stopsAtFirstArg === true ? 'until first argument' : 'anywhere';
   const parsed = merge(front, parseFlags(args, flagsOf(command), order));
   if (parsed.booleans.get('help') === true) return { kind: 'help', command };
   checkCount(command, parsed.args.length);
   return { kind: 'run', command, parsed };
+}
+
+function helpFor(words: readonly string[], commands: readonly Command[]): Request {
+  const command = findOptional(words, commands)?.command;
+  const [noun = ''] = words;
+  if (command === undefined && isNoun(noun, commands)) return { kind: 'help', command: undefined, noun };
+  return { kind: 'help', command };
+}
+
+/** True for the first word of commands of two words. */
+function isNoun(word: string, commands: readonly Command[]): boolean {
+  return commands.some((command) => namesOf(command).some((name) => name.startsWith(`${word} `)));
+}
+
+function namesOf({ name, aliases = [] }: Command): readonly string[] {
+  return [name, ...aliases];
 }
 
 /** The verb's flags and the global ones; a verb's letter wins over a global one's. */

@@ -26,10 +26,21 @@ export function parseCpus(text: string): number {
   return cpus;
 }
 
-/** Seconds, fractions allowed, as milliseconds. */
+/** Seconds, fractions allowed, or a time such as `1h30m`, as milliseconds. */
 export function parseSeconds(text: string, flag: string): number {
+  const ms = parseDuration(text);
+  if (ms !== undefined) return ms;
   if (!/^\d+(\.\d+)?$/.test(text)) throw invalidArgument(`flag ${flag}: "${text}" is not a number of seconds`);
   return Math.round(Number(text) * 1000);
+}
+
+const durationMs: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** `90s`, `1h30m`, `1.5d` as milliseconds; undefined for anything else. */
+export function parseDuration(text: string): number | undefined {
+  if (!/^(\d+(\.\d+)?(ms|s|m|h|d))+$/.test(text)) return undefined;
+  const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)/g)];
+  return parts.reduce((sum, [, number, unit = '']) => sum + Number(number) * (durationMs[unit] ?? 0), 0);
 }
 
 /** A signal's number from `KILL`, `SIGKILL` or `9`. */

@@ -7,7 +7,7 @@ import { invalidArgument, wrap } from '@gantry/errors';
 import { parsePlatform } from '@gantry/oci';
 import type { Command, Context } from '../args/command.ts';
 import { jsonLine } from '../output/json.ts';
-import { flagGiven } from './flags.ts';
+import { flagGiven, flagValue } from './flags.ts';
 import { familiarName } from './ps.ts';
 
 export const saveCommand: Command = {
@@ -34,6 +34,7 @@ export const loadCommand: Command = {
     input: { type: 'string', short: 'i', value: 'FILE', help: 'default: stdin' },
     prefix: { type: 'string', value: 'NAME', help: 'name for images that carry only a tag' },
     snapshotter: { type: 'string', value: 'NAME', help: 'where to unpack them' },
+    platform: { type: 'string', value: 'OS/ARCH[/VARIANT]', help: "what to unpack; default: this host's" },
     'no-unpack': { type: 'boolean', help: 'store only; running them unpacks them' },
     quiet: { type: 'boolean', short: 'q', help: 'names only' },
   },
@@ -76,6 +77,7 @@ async function load(context: Context): Promise<number> {
     const images = await context.client().images.import(source, {
       prefix: parsed.strings.get('prefix'),
       snapshotter: parsed.strings.get('snapshotter'),
+      platform: flagValue(parsed, 'platform', parsePlatform),
       unpack: !flagGiven(parsed, 'no-unpack'),
     });
     const quiet = flagGiven(parsed, 'quiet');

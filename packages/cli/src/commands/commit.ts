@@ -41,6 +41,7 @@ export const commitCommand: Command = {
       value: 'INSTRUCTION',
       help: 'CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR as in a Dockerfile',
     },
+    pause: { type: 'boolean', short: 'p', help: 'let the container stand still meanwhile (default)' },
     'no-pause': { type: 'boolean', help: 'let the container run on meanwhile' },
   },
   minArgs: 2,
@@ -56,7 +57,7 @@ async function commit(context: Context): Promise<number> {
     author: parsed.strings.get('author'),
     message: parsed.strings.get('message'),
     changes,
-    pause: !flagGiven(parsed, 'no-pause'),
+    pause: parsed.booleans.get('pause') ?? !flagGiven(parsed, 'no-pause'),
   });
   const digest = image.target?.digest ?? '';
   context.write(context.format === 'json' ? jsonLine({ name: image.name, digest }) : `${digest}\n`);

@@ -8,14 +8,16 @@ import type { Command, Context } from '../args/command.ts';
 import { gantryFailed } from '../exit-codes.ts';
 import { jsonLine } from '../output/json.ts';
 import { sentence } from '../output/sentence.ts';
+import { toStdout } from '../output/stdout.ts';
 import { formatTable } from '../output/table.ts';
 import { ago, decimalSize } from '../output/units.ts';
-import { arg, flagGiven } from './flags.ts';
-import { collect, eachArgument, labelsText, listCommand } from './list-command.ts';
+import { arg, flagGiven, flagValue } from './flags.ts';
+import { byteCount, contentWriteCommands } from './content-write.ts';
+import { collect, eachArgument, filterUsage, labelsText, listCommand } from './list-command.ts';
 
 export const contentCommands: readonly Command[] = [
   listCommand<content.Info>(
-    ['content ls'],
+    ['content ls', 'content list'],
     'Lists blobs',
     [
       { header: 'DIGEST', value: (row) => row.digest },
@@ -23,7 +25,9 @@ export const contentCommands: readonly Command[] = [
       { header: 'AGE', value: (row) => ago(toDate(row.createdAt)) },
       { header: 'LABELS', value: (row) => labelsText(row.labels) },
     ],
-    (context) => collect(context.client().content.list()),
+    (context) => collect(context.client().content.list(context.parsed.args)),
+    {},
+    filterUsage,
   ),
   listCommand<content.Status>(
     ['content active'],
@@ -34,26 +38,31 @@ export const contentCommands: readonly Command[] = [
       { header: 'TOTAL', value: (row) => (row.total === 0n ? '' : decimalSize(Number(row.total))) },
       { header: 'STARTED', value: (row) => ago(toDate(row.startedAt)) },
     ],
-    (context) => context.client().content.statuses(),
+    (context) => context.client().content.statuses(context.parsed.args),
+    {},
+    filterUsage,
   ),
   {
     name: 'content get',
     usage: 'DIGEST',
     summary: 'Writes a blob to stdout',
-    flags: {},
+    flags: {
+      offset: { type: 'string', value: 'BYTES', help: 'where to begin' },
+      size: { type: 'string', value: 'BYTES', help: 'how many; default: to the end' },
+    },
     minArgs: 1,
     maxArgs: 1,
     run: async (context) => {
-      for await (const chunk of context.client().content.read(arg(context.parsed, 0))) {
-        await new Promise<void>((resolve, reject) => {
-          process.stdout.write(chunk, (err) => (err ? reject(err) : resolve()));
-        });
-      }
+      const { parsed } = context;
+      const offset = flagValue(parsed, 'offset', (text) => byteCount(text, '--offset'));
+      const size = flagValue(parsed, 'size', (text) => byteCount(text, '--size'));
+      await toStdout(context.client().content.read(arg(parsed, 0), { offset, size }));
       return 0;
     },
   },
   {
     name: 'content rm',
+    aliases: ['content delete', 'content remove'],
     usage: 'DIGEST...',
     summary: 'Removes blobs from the namespace, whatever refers to them',
     flags: {},
@@ -87,6 +96,7 @@ export const contentCommands: readonly Command[] = [
     maxArgs: Infinity,
     run: verify,
   },
+  ...contentWriteCommands,
 ];
 
 interface Verdict {

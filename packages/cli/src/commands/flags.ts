@@ -1,4 +1,5 @@
 /** Flags that several verbs share, and typed ways to read what was given. */
+import { invalidArgument } from '@gantry/errors';
 import type { FlagTable, Parsed } from '../args/command.ts';
 
 /** How a process is run: for `run`, `exec`. */
@@ -29,4 +30,15 @@ export function flagValue<T>(parsed: Parsed, name: string, parse: (text: string)
 /** The n-th positional; the table guarantees that it is there. */
 export function arg(parsed: Parsed, index: number): string {
   return parsed.args[index] ?? '';
+}
+
+/** `KEY=VALUE` arguments as a record; a value may be empty. `what` names them in errors. Throws invalid argument. */
+export function keyValues(texts: readonly string[], what: string): Record<string, string> {
+  return Object.fromEntries(
+    texts.map((text): [string, string] => {
+      const equals = text.indexOf('=');
+      if (equals <= 0) throw invalidArgument(`${what}: "${text}" is not KEY=VALUE`);
+      return [text.slice(0, equals), text.slice(equals + 1)];
+    }),
+  );
 }

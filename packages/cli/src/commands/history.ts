@@ -1,5 +1,6 @@
 /** `gantry history`: the steps an image was made in, newest first. */
 import type { Command, Context } from '../args/command.ts';
+import { documentsFor } from '../images/rows.ts';
 import { jsonLine } from '../output/json.ts';
 import { formatTable } from '../output/table.ts';
 import { ago, decimalSize } from '../output/units.ts';
@@ -12,7 +13,12 @@ export const historyCommand: Command = {
   aliases: ['image history', 'i history'],
   usage: 'IMAGE',
   summary: 'Shows the steps an image was made in, newest first',
-  flags: { 'no-trunc': { type: 'boolean', help: 'whole digests and commands' } },
+  flags: {
+    'no-trunc': { type: 'boolean', help: 'whole digests and commands' },
+    quiet: { type: 'boolean', short: 'q', help: 'digests of the layers only' },
+    human: { type: 'boolean', short: 'H', help: 'sizes and times for people (default); --human=false for programs' },
+    platform: { type: 'string', value: 'OS/ARCH[/VARIANT]', help: "default: this host's" },
+  },
   minArgs: 1,
   maxArgs: 1,
   run,
@@ -28,7 +34,8 @@ interface Step {
 }
 
 async function run(context: Context): Promise<number> {
-  const { config, manifest } = await context.client().images.resolve(arg(context.parsed, 0));
+  const platform = context.parsed.strings.get('platform');
+  const { config, manifest } = await documentsFor(context.client(), arg(context.parsed, 0), platform);
   const layers = [...manifest.layers];
   const steps = (config.history ?? []).map((entry): Step => {
     const layer = entry.empty_layer === true ? undefined : layers.shift();
@@ -49,15 +56,21 @@ async function run(context: Context): Promise<number> {
   const whole = flagGiven(context.parsed, 'no-trunc');
   const cut = (text: string): string =>
     whole || text.length <= shownLength ? text : `${text.slice(0, shownLength - 1)}…`;
+  if (flagGiven(context.parsed, 'quiet')) {
+    const digests = newestFirst.map(({ digest = '' }) => (whole ? digest : digest.slice(7, 19)));
+    context.write(digests.map((digest) => `${digest === '' ? '<missing>' : digest}\n`).join(''));
+    return 0;
+  }
   if (context.format === 'json') {
     context.write(newestFirst.map((step) => jsonLine({ ...step, created: step.created?.toISOString() })).join(''));
     return 0;
   }
+  const human = context.parsed.booleans.get('human') ?? true;
   const columns = [
     { header: 'LAYER', value: ({ digest }: Step) => (whole ? (digest ?? '') : (digest ?? '').slice(7, 19)) },
-    { header: 'CREATED', value: ({ created }: Step) => ago(created) },
+    { header: 'CREATED', value: ({ created }: Step) => (human ? ago(created) : (created?.toISOString() ?? '')) },
     { header: 'CREATED BY', value: ({ createdBy }: Step) => cut(createdBy) },
-    { header: 'SIZE', value: ({ sizeBytes }: Step) => decimalSize(sizeBytes) },
+    { header: 'SIZE', value: ({ sizeBytes }: Step) => (human ? decimalSize(sizeBytes) : String(sizeBytes)) },
     { header: 'COMMENT', value: ({ comment }: Step) => cut(comment) },
   ];
   context.write(formatTable(columns, newestFirst));

@@ -1,40 +1,29 @@
-/** Verbs about the names of images: images, rmi, tag. */
-import { failedPrecondition, isCode } from '@gantry/errors';
-import { toDate } from '@gantry/client';
-import type { Client, ImageRecord } from '@gantry/client';
-import { formatPlatform, parseReference } from '@gantry/oci';
+/** Verbs about the names of images: images, tag. */
 import type { Command, Context } from '../args/command.ts';
-import { gantryFailed } from '../exit-codes.ts';
+import { imageFilter, imageFilterKeys } from '../images/filters.ts';
+import { imageRow } from '../images/rows.ts';
+import type { ImageRow } from '../images/rows.ts';
 import { jsonLine } from '../output/json.ts';
 import { formatTable } from '../output/table.ts';
+import type { Column } from '../output/table.ts';
 import { ago, decimalSize } from '../output/units.ts';
 import { arg, flagGiven } from './flags.ts';
-import { familiarName } from './ps.ts';
-import { sentence } from '../output/sentence.ts';
 
 export const imagesCommand: Command = {
   name: 'images',
-  aliases: ['image ls', 'i ls'],
-  usage: '',
+  aliases: ['image ls', 'image list', 'i ls'],
+  usage: '[REPOSITORY[:TAG]]',
   summary: 'Lists images',
   flags: {
+    all: { type: 'boolean', short: 'a', help: 'there are no hidden ones; taken for the sake of habit' },
+    digests: { type: 'boolean', help: 'also the digest a registry knows the image by' },
+    filter: { type: 'list', short: 'f', value: 'KEY=VALUE', help: imageFilterKeys.join(', ') },
     quiet: { type: 'boolean', short: 'q', help: 'ids only' },
     'no-trunc': { type: 'boolean', help: 'whole ids' },
   },
   minArgs: 0,
-  maxArgs: 0,
+  maxArgs: 1,
   run: listImages,
-};
-
-export const rmiCommand: Command = {
-  name: 'rmi',
-  aliases: ['image rm', 'i rm'],
-  usage: 'IMAGE...',
-  summary: 'Removes image names, and what only they referred to',
-  flags: { force: { type: 'boolean', short: 'f', help: 'ignore what is not there' } },
-  minArgs: 1,
-  maxArgs: Infinity,
-  run: removeImages,
 };
 
 export const tagCommand: Command = {
@@ -51,56 +40,43 @@ export const tagCommand: Command = {
   },
 };
 
-interface Row {
-  readonly image: ImageRecord;
-  readonly id: string;
-  readonly sizeBytes: number | undefined;
-  readonly created: Date | undefined;
-  readonly platform: string;
-}
-
 async function listImages(context: Context): Promise<number> {
   const client = context.client();
-  const rows: Row[] = [];
-  for (const image of await client.images.list()) rows.push(await describe(client, image));
+  const all: ImageRow[] = [];
+  for (const image of await client.images.list()) all.push(await imageRow(client, image));
+  const [reference] = context.parsed.args;
+  const filters = context.parsed.lists.get('filter') ?? [];
+  const holds = imageFilter([...filters, ...(reference === undefined ? [] : [`reference=${reference}`])], all);
+  const rows = all.filter(holds);
   const whole = flagGiven(context.parsed, 'no-trunc');
-  const idOf = (row: Row): string => (whole ? row.id : row.id.replace(/^sha256:/, '').slice(0, 12));
+  const idOf = (row: ImageRow): string => (whole ? row.id : row.id.replace(/^sha256:/, '').slice(0, 12));
   if (flagGiven(context.parsed, 'quiet')) {
     context.write(rows.map((row) => `${idOf(row)}\n`).join(''));
   } else if (context.format === 'json') {
     context.write(rows.map((row) => jsonLine(toJson(row))).join(''));
   } else {
-    const columns = [
-      { header: 'REPOSITORY', value: (row: Row) => splitName(row.image.name).repository },
-      { header: 'TAG', value: (row: Row) => splitName(row.image.name).tag },
-      { header: 'IMAGE ID', value: idOf },
-      { header: 'PLATFORM', value: (row: Row) => row.platform },
-      { header: 'CREATED', value: (row: Row) => ago(row.created) },
-      { header: 'SIZE', value: (row: Row) => (row.sizeBytes === undefined ? '' : decimalSize(row.sizeBytes)) },
-    ];
-    context.write(formatTable(columns, rows));
+    context.write(formatTable(columnsOf(idOf, flagGiven(context.parsed, 'digests')), rows));
   }
   return 0;
 }
 
-/** What the image's documents say; an image without content for this host is listed all the same. */
-async function describe(client: Client, image: ImageRecord): Promise<Row> {
-  try {
-    const { config, configDigest, manifest } = await client.images.resolve(image);
-    const sizeBytes = [manifest.config, ...manifest.layers].reduce((sum, blob) => sum + blob.size, 0);
-    const created = config.created === undefined ? undefined : new Date(config.created);
-    const known = created !== undefined && !Number.isNaN(created.getTime()) ? created : toDate(image.createdAt);
-    return { image, id: configDigest, sizeBytes, created: known, platform: formatPlatform(config) };
-  } catch (err) {
-    if (isCode(err, 'unavailable')) throw err;
-    const id = image.target?.digest ?? '';
-    return { image, id, sizeBytes: undefined, created: toDate(image.createdAt), platform: '' };
-  }
+function columnsOf(idOf: (row: ImageRow) => string, digests: boolean): Column<ImageRow>[] {
+  return [
+    { header: 'REPOSITORY', value: (row) => row.repository },
+    { header: 'TAG', value: (row) => row.tag },
+    ...(digests ? [{ header: 'DIGEST', value: (row: ImageRow) => row.image.target?.digest ?? '' }] : []),
+    { header: 'IMAGE ID', value: idOf },
+    { header: 'PLATFORM', value: (row) => row.platform },
+    { header: 'CREATED', value: (row) => ago(row.created) },
+    { header: 'SIZE', value: (row) => (row.sizeBytes === undefined ? '' : decimalSize(row.sizeBytes)) },
+  ];
 }
 
-function toJson(row: Row): Record<string, unknown> {
+function toJson(row: ImageRow): Record<string, unknown> {
   return {
     name: row.image.name,
+    repository: row.repository,
+    tag: row.tag,
     id: row.id,
     digest: row.image.target?.digest,
     mediaType: row.image.target?.mediaType,
@@ -109,49 +85,4 @@ function toJson(row: Row): Record<string, unknown> {
     sizeBytes: row.sizeBytes,
     labels: row.image.labels,
   };
-}
-
-/** `docker.io/library/busybox:1.36` is busybox and 1.36; what is no reference stays whole. */
-function splitName(name: string): { repository: string; tag: string } {
-  try {
-    const { domain, path, tag, digest } = parseReference(name);
-    const repository = familiarName(`${domain}/${path}`);
-    return { repository, tag: tag ?? (digest === undefined ? '' : '<none>') };
-  } catch {
-    const [, repository = name, tag = ''] = /^([^@]+):([^/:]+)$/.exec(name) ?? [];
-    return { repository, tag };
-  }
-}
-
-/** A name is itself; an id stands for every name of its image, which are removed together only when told so. */
-async function namesOf(client: Client, text: string, force: boolean): Promise<readonly string[]> {
-  const images = await client.images.withId(text);
-  if (images.length === 0) return [text];
-  const first = await client.images.get(text);
-  if (!images.some(({ name }) => name === first.name)) return [text];
-  if (images.length > 1 && !force) {
-    const all = images.map(({ name }) => familiarName(name)).join(', ');
-    throw failedPrecondition(`image ${text} has several names (${all}): name one, or use --force`);
-  }
-  return images.map(({ name }) => name);
-}
-
-async function removeImages(context: Context): Promise<number> {
-  const client = context.client();
-  const force = flagGiven(context.parsed, 'force');
-  let status = 0;
-  for (const name of context.parsed.args) {
-    try {
-      for (const doomed of await namesOf(client, name, force)) {
-        await client.images.remove(doomed, { sync: true });
-        context.write(`${doomed}\n`);
-      }
-    } catch (err) {
-      if (isCode(err, 'unavailable')) throw err;
-      if (force && isCode(err, 'not found')) continue;
-      context.warn(sentence(err));
-      status = gantryFailed;
-    }
-  }
-  return status;
 }

@@ -6,14 +6,15 @@ import { loadCommand, saveCommand } from './archives.ts';
 import { commitCommand, diffCommand } from './commit.ts';
 import { convertCommand } from './convert.ts';
 import { historyCommand } from './history.ts';
-import { imagesCommand, rmiCommand, tagCommand } from './images.ts';
+import { imagesCommand, tagCommand } from './images.ts';
 import { pruneCommand } from './prune.ts';
 import { pullCommand, pushCommand } from './registry.ts';
-import { inspectCommand } from './inspect.ts';
+import { inspectCommand, inspectContainerCommand, inspectImageCommand } from './inspect.ts';
 import { killCommand, rmCommand, startCommand, stopCommand, waitCommand } from './lifecycle.ts';
 import { logsCommand } from './logs.ts';
 import { nounCommands } from './nouns.ts';
 import { psCommand } from './ps.ts';
+import { rmiCommand } from './rmi.ts';
 import { runCommand } from './run.ts';
 import { statsCommand } from './stats.ts';
 import { eventsCommand, versionCommand } from './system.ts';
@@ -30,6 +31,8 @@ export const commands: readonly Command[] = [
   waitCommand,
   rmCommand,
   inspectCommand,
+  inspectContainerCommand,
+  inspectImageCommand,
   statsCommand,
   diffCommand,
   commitCommand,

@@ -3,13 +3,12 @@ import type { leases } from '@gantry/api';
 import { toDate } from '@gantry/client';
 import type { Command } from '../args/command.ts';
 import { parseSeconds } from '../args/values.ts';
-import { invalidArgument } from '@gantry/errors';
 import { gantryFailed } from '../exit-codes.ts';
 import { jsonLine } from '../output/json.ts';
 import { sentence } from '../output/sentence.ts';
 import { formatTable } from '../output/table.ts';
-import { arg, flagGiven, flagValue } from './flags.ts';
-import { eachArgument, labelsText, listCommand } from './list-command.ts';
+import { arg, flagGiven, flagValue, keyValues } from './flags.ts';
+import { eachArgument, filterUsage, labelsText, listCommand } from './list-command.ts';
 
 export const leaseCommands: readonly Command[] = [
   listCommand<leases.Lease>(
@@ -20,8 +19,11 @@ export const leaseCommands: readonly Command[] = [
       { header: 'CREATED AT', value: (row) => toDate(row.createdAt)?.toISOString() ?? '' },
       { header: 'LABELS', value: (row) => labelsText(row.labels) },
     ],
-    (context) => context.client().leases.list(),
+    (context) => context.client().leases.list(context.parsed.args),
+    {},
+    filterUsage,
   ),
+  ...['add', 'remove'].map(resourceCommand),
   {
     name: 'lease create',
     aliases: ['leases create'],
@@ -29,20 +31,16 @@ export const leaseCommands: readonly Command[] = [
     summary: 'Makes a lease and prints its id; arguments are its labels',
     flags: {
       id: { type: 'string', value: 'ID', help: 'default: a random one' },
-      expires: { type: 'string', short: 'x', value: 'SECONDS', help: 'default 86400 (a day); 0 for never' },
+      expires: { type: 'string', short: 'x', value: 'TIME', help: 'such as 3600 or 1h30m; default a day; 0 for never' },
     },
     minArgs: 0,
     maxArgs: Infinity,
     run: async (context) => {
       const { parsed } = context;
-      const labels = parsed.args.map((text): [string, string] => {
-        const equals = text.indexOf('=');
-        if (equals <= 0) throw invalidArgument(`"${text}" is not KEY=VALUE`);
-        return [text.slice(0, equals), text.slice(equals + 1)];
-      });
+      const labels = keyValues(parsed.args, 'a label');
       const lease = await context.client().leases.create({
         id: parsed.strings.get('id'),
-        labels: Object.fromEntries(labels),
+        labels,
         expiresInMs: flagValue(parsed, 'expires', (text) => parseSeconds(text, '--expires')),
       });
       context.write(context.format === 'json' ? jsonLine(lease) : `${lease.id}\n`);
@@ -83,3 +81,22 @@ export const leaseCommands: readonly Command[] = [
     },
   },
 ];
+
+/** `lease add` and `lease remove`: one thing more or less that a lease holds. */
+function resourceCommand(verb: string): Command {
+  return {
+    name: `lease ${verb}`,
+    aliases: [`leases ${verb}`],
+    usage: 'ID TYPE RESOURCE',
+    summary: `${verb === 'add' ? 'Has a lease hold' : 'Has a lease let go of'} content, ingests, images or snapshots/NAME`,
+    flags: {},
+    minArgs: 3,
+    maxArgs: 3,
+    run: async (context) => {
+      const [lease = '', type = '', id = ''] = context.parsed.args;
+      const { leases } = context.client();
+      await (verb === 'add' ? leases.addResource(lease, { id, type }) : leases.removeResource(lease, { id, type }));
+      return 0;
+    },
+  };
+}

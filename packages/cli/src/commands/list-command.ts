@@ -1,28 +1,42 @@
 /** What the `… ls` commands of the API's nouns have in common. */
 import type { Command, Context, FlagTable } from '../args/command.ts';
 import { jsonLine } from '../output/json.ts';
-import { formatTable } from '../output/table.ts';
+import { formatTable, visible } from '../output/table.ts';
 import type { Column } from '../output/table.ts';
+import { flagGiven } from './flags.ts';
 
-/** What it lists and how a row looks. JSON output is the API's own message. */
+/** For lists that the server filters: the filters as arguments, as ctr's, and the first column alone. */
+export const filterUsage = '[FILTER...]';
+export const quietFlag: FlagTable = { quiet: { type: 'boolean', short: 'q', help: 'only the first column' } };
+
+/**
+ * What it lists and how a row looks. JSON output is the API's own message. With `filterUsage` as usage its arguments are the
+ * API's filters (`labels.a==b`, several are alternatives).
+ */
 export function listCommand<T>(
   names: readonly [name: string, ...aliases: string[]],
   summary: string,
   columns: readonly Column<T>[],
   list: (context: Context) => Promise<readonly T[]>,
   flags: FlagTable = {},
+  usage: '' | typeof filterUsage = '',
 ): Command {
   const [name, ...aliases] = names;
   return {
     name,
     aliases,
-    usage: '',
+    usage,
     summary,
-    flags,
+    flags: { ...quietFlag, ...flags },
     minArgs: 0,
-    maxArgs: 0,
+    maxArgs: usage === '' ? 0 : Infinity,
     run: async (context) => {
       const rows = await list(context);
+      const [first] = columns;
+      if (flagGiven(context.parsed, 'quiet') && first !== undefined) {
+        context.write(rows.map((row) => `${visible(first.value(row))}\n`).join(''));
+        return 0;
+      }
       context.write(context.format === 'json' ? rows.map(jsonLine).join('') : formatTable(columns, rows));
       return 0;
     },

@@ -4,7 +4,7 @@ import { statusName } from '@gantry/client';
 import type { TaskInfo } from '@gantry/client';
 import type { Command } from '../args/command.ts';
 import { contentCommands } from './content.ts';
-import { arg } from './flags.ts';
+import { arg, keyValues } from './flags.ts';
 import { leaseCommands } from './lease.ts';
 import { labelsText, listCommand } from './list-command.ts';
 import { snapshotCommands } from './snapshot.ts';
@@ -22,13 +22,28 @@ export const nounCommands: readonly Command[] = [
   {
     name: 'namespace create',
     aliases: ['ns create'],
-    usage: 'NAME',
-    summary: 'Makes a namespace',
+    usage: 'NAME [KEY=VALUE...]',
+    summary: 'Makes a namespace; further arguments are its labels',
     flags: {},
     minArgs: 1,
-    maxArgs: 1,
+    maxArgs: Infinity,
     run: async (context) => {
-      await context.client().namespaces.create(arg(context.parsed, 0));
+      const [name = '', ...labels] = context.parsed.args;
+      await context.client().namespaces.create(name, keyValues(labels, 'a label'));
+      return 0;
+    },
+  },
+  {
+    name: 'namespace label',
+    aliases: ['namespaces label', 'ns label'],
+    usage: 'NAME KEY=VALUE...',
+    summary: 'Labels a namespace; an empty value removes the label',
+    flags: {},
+    minArgs: 2,
+    maxArgs: Infinity,
+    run: async (context) => {
+      const [name = '', ...labels] = context.parsed.args;
+      await context.client().namespaces.setLabels(name, keyValues(labels, 'a label'));
       return 0;
     },
   },

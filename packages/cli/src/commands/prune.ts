@@ -2,12 +2,16 @@
 import { createInterface } from 'node:readline/promises';
 import type { Client, ImageRecord } from '@gantry/client';
 import { invalidArgument, isCode } from '@gantry/errors';
-import { parseReference } from '@gantry/oci';
 import type { Command, Context } from '../args/command.ts';
+import { imageFilter } from '../images/filters.ts';
+import { hasTag, imageRow } from '../images/rows.ts';
+import type { ImageRow } from '../images/rows.ts';
 import { jsonLine } from '../output/json.ts';
 import { visible } from '../output/table.ts';
 import { decimalSize } from '../output/units.ts';
 import { flagGiven } from './flags.ts';
+
+const filterKeys = ['until', 'label', 'label!'];
 
 export const pruneCommand: Command = {
   name: 'prune',
@@ -16,6 +20,7 @@ export const pruneCommand: Command = {
   summary: 'Removes images without a tag that no container uses; with --all every image that no container uses',
   flags: {
     all: { type: 'boolean', short: 'a', help: 'also images with a tag' },
+    filter: { type: 'list', value: 'KEY=VALUE', help: `only those: ${filterKeys.join(', ')}` },
     force: { type: 'boolean', short: 'f', help: 'do not ask' },
   },
   minArgs: 0,
@@ -26,7 +31,10 @@ export const pruneCommand: Command = {
 async function run(context: Context): Promise<number> {
   const client = context.client();
   const all = flagGiven(context.parsed, 'all');
-  const doomed = (await unused(client)).filter(({ name }) => all || !hasTag(name));
+  const rows: ImageRow[] = [];
+  for (const image of await unused(client)) if (all || !hasTag(image.name)) rows.push(await imageRow(client, image));
+  const holds = imageFilter(context.parsed.lists.get('filter') ?? [], rows, filterKeys);
+  const doomed = rows.filter(holds).map(({ image }) => image);
   if (!flagGiven(context.parsed, 'force') && !(await agrees(doomed.length))) return 0;
   const before = await usedBytes(client);
   const removed: string[] = [];
@@ -50,14 +58,6 @@ async function unused(client: Client): Promise<ImageRecord[]> {
   const used = new Set(containers.map(({ image }) => image));
   // A container holds its image's content by name; a second name of the same image is not needed for that.
   return images.filter(({ name }) => !used.has(name));
-}
-
-function hasTag(name: string): boolean {
-  try {
-    return parseReference(name).tag !== undefined;
-  } catch {
-    return !name.includes('@');
-  }
 }
 
 /** Without a terminal there is nobody to ask. */

@@ -1,5 +1,5 @@
 /** Verbs between the image store and registries: pull, push. */
-import type { PullOptions } from '@gantry/client';
+import type { Client, PullOptions } from '@gantry/client';
 import { hostPlatform, normalizeReference, parsePlatform } from '@gantry/oci';
 import type { Command, Context, FlagTable, Parsed } from '../args/command.ts';
 import { jsonLine } from '../output/json.ts';
@@ -7,7 +7,8 @@ import { TransferView } from '../progress/transfer-view.ts';
 import type { Screen } from '../progress/transfer-view.ts';
 import { credentialsOf } from '../registry/credentials.ts';
 import { pullShown } from '../registry/pull.ts';
-import { arg, flagGiven } from './flags.ts';
+import { arg, flagGiven, keyValues } from './flags.ts';
+import { familiarName } from './ps.ts';
 
 const registryFlags: FlagTable = {
   quiet: { type: 'boolean', short: 'q', help: 'only the name' },
@@ -27,6 +28,7 @@ export const pullCommand: Command = {
     'all-platforms': { type: 'boolean', help: 'everything the image has' },
     'no-unpack': { type: 'boolean', help: 'fetch only; running it unpacks it' },
     snapshotter: { type: 'string', value: 'NAME', help: 'where to unpack it' },
+    label: { type: 'list', value: 'KEY=VALUE', help: "labels of the image's record" },
   },
   minArgs: 1,
   maxArgs: 1,
@@ -56,12 +58,24 @@ async function pull(context: Context): Promise<number> {
     platforms: platformsOf(parsed),
     unpack: !flagGiven(parsed, 'no-unpack'),
     snapshotter: parsed.strings.get('snapshotter'),
+    labels: keyValues(parsed.lists.get('label') ?? [], '--label'),
   };
+  const before = await digestHere(context.client(), name);
   const image = await pullShown(context.client(), name, options, screen);
   const digest = image.target?.digest ?? '';
   if (format === 'json') context.write(jsonLine({ name: image.name, digest }));
-  else context.write(screen === undefined ? `${image.name}\n` : `Digest: ${digest}\n${image.name}\n`);
+  else if (screen === undefined) context.write(`${image.name}\n`);
+  else {
+    const status = before === digest ? 'Image is up to date' : 'Downloaded newer image';
+    context.write(`Digest: ${digest}\nStatus: ${status} for ${familiarName(name)}\n${image.name}\n`);
+  }
   return 0;
+}
+
+/** What the name stands for now; undefined for nothing. */
+async function digestHere(client: Client, name: string): Promise<string | undefined> {
+  const [record] = await client.images.list([`name==${JSON.stringify(name)}`]);
+  return record?.target?.digest;
 }
 
 async function push(context: Context): Promise<number> {

@@ -1,29 +1,22 @@
 /** The noun `snapshot`. */
 import { snapshots } from '@gantry/api';
 import { toDate } from '@gantry/client';
-import type { SnapshotsClient } from '@gantry/client';
-import type { Command, Context, FlagTable } from '../args/command.ts';
+import type { Command, Context } from '../args/command.ts';
 import { gantryFailed } from '../exit-codes.ts';
 import { jsonLine, jsonText } from '../output/json.ts';
 import { sentence } from '../output/sentence.ts';
 import { formatTable } from '../output/table.ts';
 import { ago, decimalSize } from '../output/units.ts';
 import { arg } from './flags.ts';
-import { collect, eachArgument, listCommand } from './list-command.ts';
+import { collect, eachArgument, filterUsage, listCommand } from './list-command.ts';
+import { snapshotMakeCommands } from './snapshot-make.ts';
+import { mountLines, snapshotterFlag, storeOf } from './snapshot-store.ts';
 
-const flags: FlagTable = {
-  snapshotter: { type: 'string', value: 'NAME', help: 'default: GANTRY_SNAPSHOTTER, else overlayfs' },
-};
+const flags = snapshotterFlag;
 
 const kindNames: ReadonlyMap<number, string> = new Map(
   Object.entries(snapshots.Kind).map(([name, value]) => [value, name.charAt(0) + name.slice(1).toLowerCase()]),
 );
-
-function storeOf(context: Context): SnapshotsClient {
-  const { snapshots: store } = context.client();
-  const name = context.parsed.strings.get('snapshotter');
-  return name === undefined ? store : store.of(name);
-}
 
 export const snapshotCommands: readonly Command[] = [
   listCommand<snapshots.Info>(
@@ -35,8 +28,9 @@ export const snapshotCommands: readonly Command[] = [
       { header: 'KIND', value: (row) => kindNames.get(row.kind) ?? '' },
       { header: 'AGE', value: (row) => ago(toDate(row.createdAt)) },
     ],
-    (context) => collect(storeOf(context).list()),
+    (context) => collect(storeOf(context).list(context.parsed.args)),
     flags,
+    filterUsage,
   ),
   {
     name: 'snapshot info',
@@ -83,16 +77,13 @@ export const snapshotCommands: readonly Command[] = [
     maxArgs: 2,
     run: async (context) => {
       const target = arg(context.parsed, 1);
-      for (const { type, source, options } of await storeOf(context).mounts(arg(context.parsed, 0))) {
-        const words = ['mount', '-t', type, source, target, ...(options.length > 0 ? ['-o', options.join(',')] : [])];
-        context.write(`${words.map(quoted).join(' ')}\n`);
-      }
+      context.write(mountLines(await storeOf(context).mounts(arg(context.parsed, 0)), target));
       return 0;
     },
   },
   {
     name: 'snapshot rm',
-    aliases: ['snapshots rm'],
+    aliases: ['snapshots rm', 'snapshot remove'],
     usage: 'KEY...',
     summary: 'Removes snapshots that have no children',
     flags,
@@ -104,6 +95,7 @@ export const snapshotCommands: readonly Command[] = [
       return good ? 0 : gantryFailed;
     },
   },
+  ...snapshotMakeCommands,
 ];
 
 async function usage(context: Context): Promise<number> {
@@ -122,9 +114,4 @@ async function usage(context: Context): Promise<number> {
   ];
   context.write(context.format === 'json' ? rows.map(jsonLine).join('') : formatTable(columns, rows));
   return 0;
-}
-
-/** For a shell. */
-function quoted(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

@@ -88,6 +88,15 @@ export class LeasesClient {
     await this.transport.unary(service, service.methods.addResource, { id, resource }, options);
   }
 
+  /** What only the lease held is collected then. Throws not found (lease). */
+  async removeResource(
+    id: string,
+    resource: { readonly id: string; readonly type: string },
+    options: CallOptions = {},
+  ): Promise<void> {
+    await this.transport.unary(service, service.methods.deleteResource, { id, resource }, options);
+  }
+
   /** With `sync` the reply waits for a garbage collection. Throws not found. */
   async delete(id: string, options: CallOptions & { readonly sync?: boolean } = {}): Promise<void> {
     await this.transport.unary(service, service.methods.delete, { id, sync: options.sync ?? false }, options);

@@ -66,6 +66,18 @@ export class SnapshotsClient {
     return reply.info;
   }
 
+  /** Sets labels one by one; an empty value removes the label. Throws not found. */
+  async setLabels(key: string, labels: Readonly<Record<string, string>>, options: CallOptions = {}): Promise<void> {
+    const paths = Object.keys(labels).map((name) => `labels.${name}`);
+    if (paths.length === 0) return;
+    const request = {
+      snapshotter: this.snapshotter,
+      info: { name: key, labels: { ...labels } },
+      updateMask: { paths },
+    };
+    await this.transport.unary(service, service.methods.update, request, options);
+  }
+
   /** Every snapshot of the namespace that matches any of the filters. */
   async *list(filters: readonly string[] = [], options: CallOptions = {}): AsyncGenerator<snapshots.Info, void, void> {
     const request = { snapshotter: this.snapshotter, filters: [...filters] };
