@@ -254,6 +254,7 @@ async function openRooms(config: Config, events: EventExchange, log: Log, teardo
       streams,
       hostDirectories: config.registryDirectories,
       allowForeignLayers: config.foreignLayers,
+      verifiers: { config: config.imageVerifier, log },
       defaultSnapshotter: snapshotters[0]?.name ?? 'native',
       onLoaded: (end) => teardowns.push(end),
     }),

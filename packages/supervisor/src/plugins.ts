@@ -84,6 +84,7 @@ export function pluginList({ root, snapshotters, gc, proxies }: PluginListOption
     }),
     plugin('io.containerd.lease.v1', 'manager', { requires: [metadata] }),
     plugin('io.containerd.streaming.v1', 'manager', { requires: [metadata] }),
+    plugin('io.containerd.image-verifier.v1', 'bindir'),
     plugin('io.containerd.transfer.v1', 'local', {
       platforms,
       requires: ['io.containerd.lease.v1', metadata, 'io.containerd.differ.v1'],

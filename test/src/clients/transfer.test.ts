@@ -1,6 +1,6 @@
 /** Pull and push through gantryd: TLS, a password, news on the way, what breaks and goes on, a crash in the middle. */
 import t from 'tap';
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { TransferProgress } from '@gantry/client';
 import { codeOf, messageOf } from '@gantry/errors';
@@ -94,6 +94,23 @@ t.test('images come from a registry and go to one', { skip, timeout: 110_000 }, 
     box.proxy.decide(() => undefined);
     t.same(await leaseIds(), [], 'a failure that will not pass leaves nothing');
     t.same(await box.client.content.statuses(), []);
+  });
+
+  await t.test('image verifiers are asked before anything is fetched, and can say no', async (t) => {
+    const made = await box.seed('team/judged:1', [1000]);
+    const name = box.name('team/judged:1');
+    const verifier = path.join(box.verifiers, 'signatures');
+    mkdirSync(box.verifiers);
+    const judge = (script: string): void => writeFileSync(verifier, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+    judge('grep -q \'"size"\' && echo unsigned && exit 1');
+    const blocked = await failure(box.client.images.pull(name, { credentials }));
+    t.match(messageOf(blocked), `blocked pull of ${name} with digest ${made.descriptor.digest} for reason`);
+    t.match(messageOf(blocked), /verifier signatures rejected image \(exit code 1\): unsigned$/);
+    await t.rejects(box.client.content.info(made.descriptor.digest), { code: 'not found' });
+    judge(`[ "$2" = ${name} ] && [ "$4" = ${made.descriptor.digest} ]`);
+    t.equal((await box.client.images.pull(name, { credentials })).target?.digest, made.descriptor.digest);
+    await box.client.images.remove(name);
+    rmSync(box.verifiers, { recursive: true });
   });
 
   await t.test(

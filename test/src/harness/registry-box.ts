@@ -45,6 +45,8 @@ export class RegistryBox {
   readonly namespace = scratchNamespace('x');
   /** What gantryd is configured with. */
   readonly hostsDir = path.join(this.dir, 'certs.d');
+  /** Where image verifiers are; not there yet. */
+  readonly verifiers = path.join(this.dir, 'verifiers');
   readonly daemon: DaemonProcess & { root: string; state: string };
   readonly credentials: CredentialsFor = async () => ({ kind: 'password', ...testUser });
   readonly #before = hostState();
@@ -55,7 +57,9 @@ export class RegistryBox {
 
   constructor() {
     const config = path.join(this.dir, 'config.toml');
-    writeFileSync(config, `[registry]\nconfig_path = ${JSON.stringify(this.hostsDir)}\n[shim]\nspares = 0\n`);
+    const verifiers = `[plugins."io.containerd.image-verifier.v1.bindir"]\nbin_dir = ${JSON.stringify(this.verifiers)}\n`;
+    const registry = `[registry]\nconfig_path = ${JSON.stringify(this.hostsDir)}\n`;
+    writeFileSync(config, `${registry}[shim]\nspares = 0\n${verifiers}`);
     this.daemon = gantryd(this.dir, ['--config', config]);
   }
 

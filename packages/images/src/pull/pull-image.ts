@@ -71,8 +71,8 @@ export interface PullOptions {
   readonly manifestLimit?: number;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
-  /** Called once when it is known what the name stands for. */
-  readonly onResolved?: (target: Descriptor) => void;
+  /** Called once when it is known what the name stands for, before anything is fetched; the pull ends when it throws. */
+  readonly onResolved?: (target: Descriptor) => void | Promise<void>;
   /** Called for each image once its config is known, while its layers come; the pull ends when it does. */
   readonly onImage?: (image: ArrivingImage, signal: AbortSignal) => Promise<void>;
 }
@@ -106,7 +106,7 @@ export async function pullImage(
   const failed = new AbortController();
   const signal = AbortSignal.any([failed.signal, ...(options.signal === undefined ? [] : [options.signal])]);
   const resolved = await resolver.resolve(name, signal);
-  options.onResolved?.(resolved.descriptor);
+  await options.onResolved?.(resolved.descriptor);
   const fetcher = await resolver.fetcher(name);
   const pull = new Pull(components, { ...options, signal }, parseReference(resolved.name), {
     fetcher,

@@ -4,6 +4,7 @@ import { notFound } from '@gantry/errors';
 import { pullImage } from '@gantry/images';
 import type { ArrivingImage } from '@gantry/images';
 import { transferContent } from './content.ts';
+import { verifyImage } from './image-verifiers.ts';
 import { ownRecords } from './image-names.ts';
 import { platformOf } from './platforms.ts';
 import { blobProgress } from './progress.ts';
@@ -32,7 +33,8 @@ export async function pull(
       allMetadata: store.allMetadata,
       manifestLimit: store.manifestLimit,
       signal,
-      onResolved: () => {
+      onResolved: async (target) => {
+        await verifyImage(tools.verifiers, reference, target, signal);
         tell({ event: `Pulling from OCI Registry (${reference})` });
         tell({ event: 'fetching image content', name });
       },

@@ -19,6 +19,7 @@ import { version } from '../version.ts';
 import { TransferLeases } from './leases.ts';
 import { exportArchive } from './export.ts';
 import { importArchive } from './import.ts';
+import type { ImageVerifiersOptions } from './image-verifiers.ts';
 import { progressTo } from './progress.ts';
 import type { Tell } from './progress.ts';
 import { pull } from './pull.ts';
@@ -38,6 +39,8 @@ export interface TransferComponents {
   readonly hostDirectories: readonly string[];
   /** Layers that no registry holds may be fetched from the addresses that the image names. */
   readonly allowForeignLayers: boolean;
+  /** Who is asked before a pull. */
+  readonly verifiers: ImageVerifiersOptions;
   /** For unpacking when the request does not say. */
   readonly defaultSnapshotter: string;
 }
