@@ -12,6 +12,7 @@ import type { FileCalls, Syscalls } from '@gantry/libc';
 import { digestAlgorithm, finishDigest, hasherFor, layerMediaType, mediaTypes, parseDigest } from '@gantry/oci';
 import type { Digest, LayerCompression } from '@gantry/oci';
 import type { ApplyRequest, DiffResult, StreamProcessor } from './differ-types.ts';
+import { plainMounts } from './id-maps.ts';
 import { LayerTar } from './layer-tar.ts';
 import { openLayerTarget, optionValue } from './mounts.ts';
 import { chainOf, throughProcessors } from './stream-processors.ts';
@@ -37,7 +38,8 @@ export async function applyLayer(
   const chain = chainOf(request.mediaType, processors, mediaTypes.layer);
   const packing = packingOf(chain.mediaType);
   using blob = new Blob(sys, request.blobPath, digest);
-  const target = openLayerTarget(sys, request.mounts);
+  using plain = await plainMounts(sys, request.mounts);
+  const target = openLayerTarget(sys, plain.mounts);
   const layer = new LayerTar(sys, target.value);
   try {
     const processed = chain.steps.length > 0;

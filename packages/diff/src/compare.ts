@@ -9,6 +9,7 @@ import type { LayerCompression } from '@gantry/oci';
 import { ChangeTar } from './change-tar.ts';
 import type { CompareRequest, CompareResult } from './differ-types.ts';
 import { joinPath } from './entry-path.ts';
+import { plainMounts } from './id-maps.ts';
 import { mountPrivately, openTree, readOnlyMounts } from './mounts.ts';
 import type { Opened } from './mounts.ts';
 import { treeChanges } from './tree-changes.ts';
@@ -28,8 +29,10 @@ export async function compareTrees(
   const mediaType = request.mediaType === '' ? mediaTypes.layerGzip : request.mediaType;
   if (!writable.includes(mediaType)) throw notImplemented(`writing a layer as ${JSON.stringify(mediaType)}`);
   const compression: LayerCompression = layerMediaType(mediaType)?.compression ?? 'none';
-  using left = disposable(mountPrivately(sys, readOnlyMounts(request.left)));
-  using right = disposable(mountPrivately(sys, readOnlyMounts(request.right)));
+  using before = await plainMounts(sys, request.left);
+  using after = await plainMounts(sys, request.right);
+  using left = disposable(mountPrivately(sys, readOnlyMounts(before.mounts)));
+  using right = disposable(mountPrivately(sys, readOnlyMounts(after.mounts)));
   const [diffId, digest] = [createHash('sha256'), createHash('sha256')];
   let size = 0n;
   async function* tar(): AsyncGenerator<Uint8Array> {

@@ -1,4 +1,5 @@
 /** What the differ is asked and answers. Shared by the supervisor's side (differ.ts) and the worker. */
+import type { IdMaps } from '@gantry/oci';
 
 /** The detail of an error: apply the layer again when the ones below it are there. */
 export const needsLowerLayers = 'needsLowerLayers';
@@ -49,6 +50,14 @@ export interface CompareRequest {
   readonly mediaType: string;
   /** Seconds since the epoch; later modification times are set to it. */
   readonly sourceDateEpoch?: bigint;
+}
+
+export interface CopyRequest {
+  /** An upper directory, stored with the host's ids. */
+  readonly from: string;
+  /** The layer to be made. */
+  readonly to: string;
+  readonly maps: IdMaps;
 }
 
 /** A blob: for `apply` the uncompressed layer (its digest is the diff ID), for `compare` the one written. */

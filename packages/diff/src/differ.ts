@@ -7,8 +7,15 @@ import type { ChildProcess } from 'node:child_process';
 import { Socket } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { cancelled, unavailable } from '@gantry/errors';
-import type { ApplyRequest, CompareRequest, CompareResult, DiffResult, StreamProcessor } from './differ-types.ts';
+import { cancelled, internal, unavailable } from '@gantry/errors';
+import type {
+  ApplyRequest,
+  CompareRequest,
+  CompareResult,
+  CopyRequest,
+  DiffResult,
+  StreamProcessor,
+} from './differ-types.ts';
 import { fromWireError } from './protocol.ts';
 import type { FromWorker, Job, ToWorker } from './protocol.ts';
 
@@ -33,11 +40,14 @@ const defaultIdleMs = 5000;
 const complaintBytes = 2000;
 const workerPath = fileURLToPath(new URL('./worker.js', import.meta.url));
 
+/** A copy gives nothing. */
+type FromJob = DiffResult | CompareResult | undefined;
+
 interface Assignment {
   readonly work: Job;
   readonly sink: ChunkSink;
   readonly signal: AbortSignal | undefined;
-  readonly resolve: (result: DiffResult | CompareResult) => void;
+  readonly resolve: (result: FromJob) => void;
   readonly reject: (err: unknown) => void;
 }
 
@@ -74,7 +84,8 @@ export class Differ {
    * worker died. After a failure the tree is half-made: remove the snapshot.
    */
   async apply(request: ApplyRequest, options: JobOptions = {}): Promise<DiffResult> {
-    return this.#submit({ kind: 'apply', request, processors: this.#processors }, async () => undefined, options);
+    const work = { kind: 'apply', request, processors: this.#processors } as const;
+    return given(await this.#submit(work, async () => undefined, options));
   }
 
   /**
@@ -82,8 +93,13 @@ export class Differ {
    * tar+gzip and tar+zstd.
    */
   async compare(request: CompareRequest, sink: ChunkSink, options: JobOptions = {}): Promise<CompareResult> {
-    const result = await this.#submit({ kind: 'compare', request }, sink, options);
+    const result = given(await this.#submit({ kind: 'compare', request }, sink, options));
     return { diffId: result.digest, ...result };
+  }
+
+  /** Makes a layer, with the container's ids, of what a container wrote: copy-layer.ts. After a failure it is half-made. */
+  async copy(request: CopyRequest, options: JobOptions = {}): Promise<void> {
+    await this.#submit({ kind: 'copy', request }, async () => undefined, options);
   }
 
   /** Ends every worker; jobs under way and waiting fail with unavailable. Idempotent. */
@@ -93,7 +109,7 @@ export class Differ {
     await Promise.all([...this.#workers].map(async (worker) => end(worker)));
   }
 
-  async #submit(work: Job, sink: ChunkSink, { signal }: JobOptions): Promise<DiffResult | CompareResult> {
+  async #submit(work: Job, sink: ChunkSink, { signal }: JobOptions): Promise<FromJob> {
     if (this.#closed) throw unavailable('differ is closed');
     if (signal?.aborted === true) throw cancelled(`${work.kind} of a layer`);
     return new Promise((resolve, reject) => {
@@ -197,6 +213,11 @@ export class Differ {
       if (worker.busy?.assignment === assignment) worker.child.kill('SIGKILL');
     }
   }
+}
+
+function given<T>(result: T | undefined): T {
+  if (result === undefined) throw internal('a job of the differ gave nothing');
+  return result;
 }
 
 function tell(worker: Worker, message: ToWorker): void {

@@ -128,7 +128,12 @@ export class EntryMaker {
 
   /** lchown of an entry to what its header says. */
   setOwner(header: EntryHeader, parentFd: number, name: Buffer): void {
-    this.#sys.fchownat(parentFd, name, header.uid, header.gid, AT_SYMLINK_NOFOLLOW);
+    try {
+      this.#sys.fchownat(parentFd, name, header.uid, header.gid, AT_SYMLINK_NOFOLLOW);
+    } catch (err) {
+      if (!isErrno(err, 'EOVERFLOW')) throw err;
+      throw invalidArgument(`owner ${header.uid}:${header.gid} is not in the id map of the snapshot`, {}, err);
+    }
   }
 
   /** Closes the current entry. */

@@ -6,11 +6,13 @@
  */
 import { mkdirSync, rmdirSync } from 'node:fs';
 import path from 'node:path';
-import { invalidArgument, wrap } from '@gantry/errors';
+import { invalidArgument, notImplemented, wrap } from '@gantry/errors';
 import {
   AT_FDCWD,
   CLONE_NEWNS,
   MNT_DETACH,
+  MOUNT_ATTR_RDONLY,
+  MOVE_MOUNT_F_EMPTY_PATH,
   MS_BIND,
   MS_DIRSYNC,
   MS_NOATIME,
@@ -28,10 +30,12 @@ import {
   O_DIRECTORY,
   O_PATH,
   O_RDONLY,
+  openMappedTree,
   UMOUNT_NOFOLLOW,
 } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
 import type { DiffMount } from './differ-types.ts';
+import type { PlainMount } from './id-maps.ts';
 import type { LayerTarget } from './layer-tar.ts';
 import { RootTree } from './root-tree.ts';
 
@@ -63,7 +67,7 @@ export interface Opened<T> {
 }
 
 /** The tree a layer is applied to. Throws invalid argument when the mounts describe nothing writable. */
-export function openLayerTarget(sys: Syscalls, mounts: readonly DiffMount[]): Opened<LayerTarget> {
+export function openLayerTarget(sys: Syscalls, mounts: readonly PlainMount[]): Opened<LayerTarget> {
   const [first] = mounts;
   if (first === undefined) throw invalidArgument('no mounts to apply the layer to');
   if (mounts.length === 1 && first.type === 'overlay') {
@@ -88,14 +92,16 @@ export function openLayerTarget(sys: Syscalls, mounts: readonly DiffMount[]): Op
 }
 
 /** Makes mounts appear at a new directory inside the worker's own mount namespace; `value` is that directory. */
-export function mountPrivately(sys: Syscalls, mounts: readonly DiffMount[]): Opened<string> {
+export function mountPrivately(sys: Syscalls, mounts: readonly PlainMount[]): Opened<string> {
   enterOwnMountNamespace(sys);
   const root = path.join(scratch, String(++places));
   mkdirSync(root);
   privateMounts += 1;
   let made = 0;
+  const layers: string[] = [];
   const close = (): void => {
     for (; made > 0; made--) sys.umount2(root, MNT_DETACH | UMOUNT_NOFOLLOW);
+    for (const layer of layers) sys.umount2(layer, MNT_DETACH | UMOUNT_NOFOLLOW);
     rmdirSync(root);
     privateMounts -= 1;
     if (privateMounts === 0) leaveOwnMountNamespace(sys);
@@ -105,7 +111,7 @@ export function mountPrivately(sys: Syscalls, mounts: readonly DiffMount[]): Ope
       if (mount.target !== undefined && mount.target !== '' && mount.target !== '/') {
         throw invalidArgument(`mount with target ${JSON.stringify(mount.target)}`);
       }
-      mountAt(sys, mount, root);
+      mountAt(sys, mount.upperNamespace === undefined ? mount : withMappedLayer(sys, mount, layers), root);
       made += 1;
     }
   } catch (err) {
@@ -115,8 +121,28 @@ export function mountPrivately(sys: Syscalls, mounts: readonly DiffMount[]): Ope
   return { value: root, close };
 }
 
+/** The nearest layer of an overlay for looking only, which was its upper one, is attached with its ids mapped. */
+function withMappedLayer(sys: Syscalls, mount: PlainMount, layers: string[]): DiffMount {
+  const [nearest = '', ...others] = lowerDirectories(mount);
+  if (optionValue(mount, 'upperdir') !== undefined) {
+    throw notImplemented('writing to an overlay with mapped ids among several mounts');
+  }
+  const place = path.join(scratch, `layer-${++places}`);
+  mkdirSync(place);
+  const tree = openMappedTree(sys, nearest, mount.upperNamespace ?? -1, MOUNT_ATTR_RDONLY);
+  try {
+    sys.moveMount(tree, '', AT_FDCWD, place, MOVE_MOUNT_F_EMPTY_PATH);
+  } finally {
+    sys.close(tree);
+  }
+  layers.push(place);
+  const options = mount.options.filter((option) => !option.startsWith('lowerdir='));
+  const lower = [place, ...others.map((each) => each.replaceAll(/[\\:]/g, String.raw`\$&`))].join(':');
+  return { ...mount, options: [...options, `lowerdir=${lower}`] };
+}
+
 /** The same mounts for looking only: an overlay's upper layer becomes one more lower one, binds become read-only. */
-export function readOnlyMounts(mounts: readonly DiffMount[]): DiffMount[] {
+export function readOnlyMounts(mounts: readonly PlainMount[]): PlainMount[] {
   return mounts.map((mount) => {
     const upper = optionValue(mount, 'upperdir');
     if (mount.type !== 'overlay' || upper === undefined) {
@@ -149,15 +175,19 @@ export function openTree(sys: Syscalls, directory: string): RootTree {
   return new RootTree(sys, sys.openat(AT_FDCWD, directory, O_PATH | O_DIRECTORY));
 }
 
-function openOverlayUpper(sys: Syscalls, mount: DiffMount, upper: string): Opened<LayerTarget> {
+function openOverlayUpper(sys: Syscalls, mount: PlainMount, upper: string): Opened<LayerTarget> {
   const trees: RootTree[] = [];
   const close = (): void => {
     for (const tree of trees) tree.close();
   };
   try {
     const isDetached = optionValue(mount, 'lowerdir') === undefined;
-    const [tree, ...lowers] = [upper, ...lowerDirectories(mount)].map((directory) => {
-      const opened = openTree(sys, directory);
+    const { upperNamespace } = mount;
+    const [tree, ...lowers] = [upper, ...lowerDirectories(mount)].map((directory, index) => {
+      const isMapped = index === 0 && upperNamespace !== undefined;
+      const opened = isMapped
+        ? new RootTree(sys, openMappedTree(sys, directory, upperNamespace))
+        : openTree(sys, directory);
       trees.push(opened);
       return opened;
     });
@@ -233,7 +263,9 @@ function mountAt(sys: Syscalls, mount: DiffMount, target: string): void {
 
 /** mount(2) takes one page of data: many layers fit when their paths are relative to the directory they share. */
 function withShortPaths(sys: Syscalls, data: string, mount: (data: string) => void): void {
-  const paths = [...data.matchAll(/(?<=[=:])\/[^:,]*/g)].map(([found]) => path.dirname(found));
+  const paths = [...data.matchAll(/(?<=[=:])\/[^:,]*/g)]
+    .map(([found]) => path.dirname(found))
+    .filter((found) => found !== scratch);
   const [first, ...others] = paths;
   if (data.length < mountDataBytes || first === undefined) {
     mount(data);

@@ -14,11 +14,19 @@
  */
 import { errorCodes, GantryError } from '@gantry/errors';
 import type { ErrorCode, ErrorDetails } from '@gantry/errors';
-import type { ApplyRequest, CompareRequest, CompareResult, DiffResult, StreamProcessor } from './differ-types.ts';
+import type {
+  ApplyRequest,
+  CompareRequest,
+  CompareResult,
+  CopyRequest,
+  DiffResult,
+  StreamProcessor,
+} from './differ-types.ts';
 
 export type Job =
   | { readonly kind: 'apply'; readonly request: ApplyRequest; readonly processors: readonly StreamProcessor[] }
-  | { readonly kind: 'compare'; readonly request: CompareRequest };
+  | { readonly kind: 'compare'; readonly request: CompareRequest }
+  | { readonly kind: 'copy'; readonly request: CopyRequest };
 
 /** To the worker. */
 export type ToWorker = { readonly job: number; readonly work: Job } | { readonly job: number; readonly taken: true };
@@ -26,7 +34,7 @@ export type ToWorker = { readonly job: number; readonly work: Job } | { readonly
 /** From the worker. */
 export type FromWorker =
   | { readonly job: number; readonly chunk: Uint8Array }
-  | { readonly job: number; readonly result: DiffResult | CompareResult }
+  | { readonly job: number; readonly result: DiffResult | CompareResult | undefined }
   | { readonly job: number; readonly error: WireError };
 
 export interface WireError {

@@ -2,6 +2,7 @@
 import { linux, PR_SET_PDEATHSIG, SIGKILL } from '@gantry/libc';
 import { applyLayer } from './apply.ts';
 import { compareTrees } from './compare.ts';
+import { copyLayer } from './copy-layer.ts';
 import { toWireError } from './protocol.ts';
 import type { FromWorker, Job, ToWorker } from './protocol.ts';
 
@@ -13,6 +14,10 @@ function isToWorker(message: unknown): message is ToWorker {
 async function run(job: number, work: Job): Promise<FromWorker> {
   try {
     if (work.kind === 'apply') return { job, result: await applyLayer(linux, work.request, work.processors) };
+    if (work.kind === 'copy') {
+      await copyLayer(linux, work.request);
+      return { job, result: undefined };
+    }
     return { job, result: await compareTrees(linux, work.request, async (chunk) => deliver(job, chunk)) };
   } catch (err) {
     return { job, error: toWireError(err) };

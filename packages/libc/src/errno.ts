@@ -155,6 +155,7 @@ export const ENAMETOOLONG = 36;
 export const ENODATA = 61;
 export const ERANGE = 34;
 export const ENOENT = 2;
+export const ENXIO = 6;
 export const ENOTDIR = 20;
 
 /** The name of an errno number, `ERRNO_<n>` for one that no kernel we know gives. */

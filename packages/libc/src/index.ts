@@ -18,4 +18,5 @@ export { SeccompProfileError, type SeccompArgument, type SeccompProfile, type Se
 export * from './recorder.ts';
 export * from './syscall-error.ts';
 export type * from './syscalls.ts';
+export * from './mapped-tree.ts';
 export * from './sealed-executable.ts';

@@ -181,6 +181,7 @@ const defaults: Defaults = {
   fchmodat: nothing,
   utimensat: nothing,
   seek: nothing,
+  seekData: () => undefined,
   ftruncate: nothing,
   fsync: nothing,
   syncfs: nothing,

@@ -247,6 +247,8 @@ export interface FileCalls {
   utimensat(dirfd: number, path: Path, atimeNs: bigint | undefined, mtimeNs: bigint | undefined, flags: number): void;
   /** lseek(2) from the start of the file. */
   seek(fd: number, offset: bigint): void;
+  /** lseek(2) to where the next data is, from `offset` on (SEEK_DATA); undefined when only a hole follows. */
+  seekData(fd: number, offset: bigint): bigint | undefined;
   ftruncate(fd: number, sizeBytes: bigint): void;
   fsync(fd: number): void;
   syncfs(fd: number): void;

@@ -6,6 +6,7 @@ export * from './image/parse-documents.ts';
 export * from './image/platform.ts';
 export * from './image/reference.ts';
 export * from './runtime/defaults.ts';
+export * from './runtime/id-map.ts';
 export * from './runtime/integers.ts';
 export * from './runtime/linux.ts';
 export { parseProcess } from './runtime/parse-process.ts';

@@ -14,6 +14,8 @@
  *     ≥ 2     │ view   │ overlay lowerdir=<p0>/lower:<p1>/lower…
  *     ≥ 1     │ active │ overlay workdir=,upperdir=<id>/fs,lowerdir=<p0>/lower:…
  *
+ * Other ids by labels: as for overlayfs (id-mapped-layers.ts).
+ *
  * A layer is mounted when mounts that refer to it are asked for, and unmounted when it is removed. A daemon that ends leaves its
  * mounts: containers and clients have them in their hands.
  */
@@ -26,7 +28,12 @@ import { promisify } from 'node:util';
 import { failedPrecondition, hasErrno, internal, ioError, messageOf } from '@gantry/errors';
 import { linux, MNT_DETACH, MS_RDONLY, UMOUNT_NOFOLLOW } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
+import { idMapOptions, idMapsOfLabels } from '@gantry/oci';
+import type { IdMaps } from '@gantry/oci';
+import type { Labels } from '@gantry/store';
 import { diskUsage } from './disk-usage.ts';
+import { mappedRoot } from './id-mapped-layers.ts';
+import type { CopyMapped } from './id-mapped-layers.ts';
 import { bindMount, defaultOverlayOptions, maximumParents } from './overlayfs.ts';
 import type { Mount, SnapshotKind } from './snapshot.ts';
 import type { Snapshotter, TreeRequest, TreeUsage } from './snapshotter.ts';
@@ -44,6 +51,8 @@ export interface ErofsOptions {
   readonly root: string;
   /** Added to every overlay mount; by default what this kernel needs. */
   readonly mountOptions?: readonly string[];
+  /** Where layers can be shown with other owners: overlays take id-mapped layers since erofs can be mapped (Linux 5.19). */
+  readonly copyMapped?: CopyMapped | undefined;
   readonly sys?: MountCalls;
 }
 
@@ -54,51 +63,70 @@ export class ErofsSnapshotter implements Snapshotter {
   readonly #trees: TreeDirectories;
   readonly #mountOptions: readonly string[];
   readonly #sys: MountCalls;
+  readonly #copyMapped: CopyMapped | undefined;
   /** Ids of the layers that are mounted, by this process or an earlier one. */
   #mounted: Set<string> | undefined;
 
-  constructor({ root, mountOptions = defaultOverlayOptions(), sys = linux }: ErofsOptions) {
+  constructor({ root, mountOptions = defaultOverlayOptions(), copyMapped, sys = linux }: ErofsOptions) {
     this.root = root;
+    this.#copyMapped = copyMapped;
     this.#trees = new TreeDirectories(root);
     this.#mountOptions = mountOptions;
     this.#sys = sys;
   }
 
-  async create({ id, kind, parents }: TreeRequest): Promise<void> {
+  async create({ id, kind, parents, labels }: TreeRequest): Promise<void> {
     if (parents.length > maximumParents) {
       throw failedPrecondition(`snapshot with ${parents.length} layers, overlayfs takes ${maximumParents}`);
     }
     const [parent] = parents;
+    const maps = idMapsOfLabels(labels);
+    // As for overlayfs: without layers below, what is written passes through the map.
+    const owner =
+      maps === undefined || (this.#copyMapped !== undefined && parent === undefined) ? undefined : mappedRoot(maps);
     if (parent !== undefined) await this.#appear(parent);
     await this.#trees.make(id, (directory) => {
       const upper = path.join(directory, 'fs');
       makeDirectory(upper, 0o755);
       if (kind === 'active') makeDirectory(path.join(directory, 'work'), 0o711);
-      if (parent === undefined) return;
-      const { uid, gid } = statSync(this.#at(parent, 'lower'));
-      chownSync(upper, uid, gid);
+      if (owner !== undefined) chownSync(upper, ...owner);
+      else if (parent !== undefined) {
+        const { uid, gid } = statSync(this.#at(parent, 'lower'));
+        chownSync(upper, uid, gid);
+      }
     });
   }
 
-  async mounts({ id, kind, parents }: TreeRequest): Promise<Mount[]> {
+  async mounts({ id, kind, parents, labels }: TreeRequest): Promise<Mount[]> {
     for (const parent of parents) await this.#appear(parent);
     const [parent] = parents;
-    if (parent === undefined) return [bindMount(this.#at(id, 'fs'), kind === 'active' ? 'rw' : 'ro')];
-    if (kind === 'view' && parents.length === 1) return [bindMount(this.#at(parent, 'lower'), 'ro')];
+    const maps = this.#mapsOf(labels);
+    const mapping = maps === undefined ? [] : idMapOptions(maps);
+    if (parent === undefined) return [bindMount(this.#at(id, 'fs'), kind === 'active' ? 'rw' : 'ro', mapping)];
+    if (kind === 'view' && parents.length === 1) return [bindMount(this.#at(parent, 'lower'), 'ro', mapping)];
     const lower = `lowerdir=${parents.map((each) => this.#at(each, 'lower')).join(':')}`;
     const own = kind === 'active' ? [`workdir=${this.#at(id, 'work')}`, `upperdir=${this.#at(id, 'fs')}`] : [];
-    return [{ type: 'overlay', source: 'overlay', options: [...this.#mountOptions, ...own, lower] }];
+    return [{ type: 'overlay', source: 'overlay', options: [...mapping, ...this.#mountOptions, ...own, lower] }];
   }
 
-  async freeze({ id }: TreeRequest): Promise<TreeUsage> {
+  async freeze({ id, parents, labels }: TreeRequest): Promise<TreeUsage> {
     const image = this.#at(id, 'layer.erofs');
-    await makeImage(`${image}.new`, this.#at(id, 'fs'));
+    const upper = this.#at(id, 'fs');
+    const maps = parents.length === 0 ? undefined : this.#mapsOf(labels);
+    const copy = this.#at(id, 'layer');
+    try {
+      this.#trees.discard(copy);
+      if (maps !== undefined) await this.#copyMapped?.({ from: upper, to: copy, maps });
+      await makeImage(`${image}.new`, maps === undefined ? upper : copy);
+    } finally {
+      this.#trees.discard(copy);
+    }
     renameSync(`${image}.new`, image);
     return this.usage(id, [], 'committed');
   }
 
   thin(id: string): void {
-    for (const name of ['fs', 'work']) this.#trees.discard(this.#at(id, name));
+    for (const name of ['fs', 'work', 'layer']) this.#trees.discard(this.#at(id, name));
   }
 
   async usage(id: string, _parents: readonly string[], kind: SnapshotKind = 'active'): Promise<TreeUsage> {
@@ -139,6 +167,10 @@ export class ErofsSnapshotter implements Snapshotter {
     // One at a time gets here: nothing is waited for in between, unless the kernel wants a loop device.
     await mountImage(this.#sys, image, place);
     this.#known().add(id);
+  }
+
+  #mapsOf(labels: Labels): IdMaps | undefined {
+    return this.#copyMapped === undefined ? undefined : idMapsOfLabels(labels);
   }
 
   #known(): Set<string> {

@@ -1,5 +1,7 @@
 export { erofsMissing, ErofsSnapshotter, erofsUnusable } from './erofs.ts';
 export type { ErofsOptions } from './erofs.ts';
+export { idMapsUnusable } from './id-mapped-layers.ts';
+export type { CopyMapped } from './id-mapped-layers.ts';
 export * from './native.ts';
 export { defaultOverlayOptions, OverlayfsSnapshotter, overlayfsUnusable } from './overlayfs.ts';
 export type { OverlayfsOptions } from './overlayfs.ts';

@@ -8,14 +8,22 @@
  *     1       │ view   │ bind    <p0>/fs  ro,rbind            (one layer needs no overlay)
  *     ≥ 2     │ view   │ overlay lowerdir=<p0>:<p1>…
  *     ≥ 1     │ active │ overlay workdir=,upperdir=,lowerdir=<p0>:<p1>…
+ *
+ * Where the labels ask for other ids and the kernel can map them, `uidmap=…,gidmap=…` come first, and whose file is whose is
+ * this (id-mapped-layers.ts): layers hold the container's ids, whoever mounts them maps them; the upper directory of an overlay
+ * holds the host's, which a commit turns into the container's.
  */
-import { chownSync, existsSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { chownSync, existsSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { failedPrecondition, hasErrno, messageOf } from '@gantry/errors';
+import { idMapOptions, idMapsOfLabels } from '@gantry/oci';
 import { linux } from '@gantry/libc';
 import type { Syscalls } from '@gantry/libc';
 import { diskUsage } from './disk-usage.ts';
+import { mappedRoot } from './id-mapped-layers.ts';
+import type { CopyMapped } from './id-mapped-layers.ts';
+import type { Labels } from '@gantry/store';
 import type { Mount } from './snapshot.ts';
 import type { Snapshotter, TreeRequest, TreeUsage } from './snapshotter.ts';
 import { makeDirectory, TreeDirectories } from './tree-directories.ts';
@@ -30,6 +38,8 @@ export interface OverlayfsOptions {
   readonly mountOptions?: readonly string[];
   /** Before those: what the administrator wants. `volatile` concerns what can be written only. */
   readonly extraOptions?: readonly string[];
+  /** Where layers can be shown with other owners (`idMapsUnusable`). By default they are not. */
+  readonly copyMapped?: CopyMapped | undefined;
 }
 
 /** See the table above and snapshotter.ts. */
@@ -39,38 +49,46 @@ export class OverlayfsSnapshotter implements Snapshotter {
   readonly #trees: TreeDirectories;
   readonly #mountOptions: readonly string[];
   readonly #isVolatile: boolean;
+  readonly #copyMapped: CopyMapped | undefined;
 
-  constructor({ root, mountOptions = defaultOverlayOptions(), extraOptions = [] }: OverlayfsOptions) {
+  constructor(options: OverlayfsOptions) {
+    const { root, mountOptions = defaultOverlayOptions(), extraOptions = [], copyMapped } = options;
     this.root = root;
+    this.#copyMapped = copyMapped;
     this.#trees = new TreeDirectories(root);
     this.#mountOptions = [...extraOptions.filter((option) => option !== 'volatile'), ...mountOptions];
     this.#isVolatile = extraOptions.includes('volatile');
   }
 
-  async create({ id, kind, parents }: TreeRequest): Promise<void> {
+  async create({ id, kind, parents, labels }: TreeRequest): Promise<void> {
     if (parents.length > maximumParents) {
       throw failedPrecondition(`snapshot with ${parents.length} layers, overlayfs takes ${maximumParents}`);
     }
+    const owner = this.#mappedOwner(labels, parents);
     await this.#trees.make(id, (directory) => {
       const upper = path.join(directory, 'fs');
       makeDirectory(upper, 0o755);
       if (kind === 'active') makeDirectory(path.join(directory, 'work'), 0o711);
       const [parent] = parents;
-      if (parent === undefined) return;
-      this.#ownAs(parent, upper);
+      if (owner !== undefined) chownSync(upper, ...owner);
+      else if (parent !== undefined) this.#ownAs(parent, upper);
     });
   }
 
-  mounts({ id, kind, parents }: TreeRequest): Mount[] {
+  mounts({ id, kind, parents, labels }: TreeRequest): Mount[] {
     const [parent] = parents;
-    if (parent === undefined) return [bindMount(this.#upper(id), kind === 'active' ? 'rw' : 'ro')];
-    if (kind === 'view' && parents.length === 1) return [bindMount(this.#upper(parent), 'ro')];
+    const maps = this.#copyMapped === undefined ? undefined : idMapsOfLabels(labels);
+    const mapping = maps === undefined ? [] : idMapOptions(maps);
+    if (parent === undefined) return [bindMount(this.#upper(id), kind === 'active' ? 'rw' : 'ro', mapping)];
+    if (kind === 'view' && parents.length === 1) return [bindMount(this.#upper(parent), 'ro', mapping)];
     const lower = `lowerdir=${parents.map((each) => this.#upper(each)).join(':')}`;
     if (kind === 'active' && this.#isVolatile) this.#forgetVolatile(id);
     const lazy = kind === 'active' && this.#isVolatile ? ['volatile'] : [];
     const own =
       kind === 'active' ? [`workdir=${path.join(this.#trees.pathOf(id), 'work')}`, `upperdir=${this.#upper(id)}`] : [];
-    return [{ type: 'overlay', source: 'overlay', options: [...lazy, ...this.#mountOptions, ...own, lower] }];
+    return [
+      { type: 'overlay', source: 'overlay', options: [...mapping, ...lazy, ...this.#mountOptions, ...own, lower] },
+    ];
   }
 
   /** A volatile overlay leaves a mark that keeps it from being mounted again, since a crash may have cost it files. */
@@ -85,6 +103,25 @@ export class OverlayfsSnapshotter implements Snapshotter {
 
   rebase(id: string, [parent]: readonly string[]): void {
     if (parent !== undefined) this.#ownAs(parent, this.#upper(id));
+  }
+
+  async freeze({ id, parents, labels }: TreeRequest): Promise<TreeUsage> {
+    const copy = parents.length === 0 ? undefined : this.#copyMapped;
+    const maps = copy === undefined ? undefined : idMapsOfLabels(labels);
+    const layer = this.#layer(id);
+    // What an earlier attempt has left is of another time.
+    this.#trees.discard(layer);
+    if (copy === undefined || maps === undefined) return this.usage(id);
+    await copy({ from: this.#upper(id), to: layer, maps });
+    return diskUsage(layer);
+  }
+
+  /** Puts the copy with the container's ids in the place of the original. */
+  thin(id: string): void {
+    const layer = this.#layer(id);
+    if (!existsSync(layer)) return;
+    this.#trees.discard(this.#upper(id));
+    renameSync(layer, this.#upper(id));
   }
 
   async usage(id: string): Promise<TreeUsage> {
@@ -107,6 +144,16 @@ export class OverlayfsSnapshotter implements Snapshotter {
     await this.#trees.cleanup();
   }
 
+  /**
+   * Whom the root of a tree belongs to whose ids are mapped; undefined for others. Without layers below, what is written
+   * passes through the map and is stored with the container's ids, the root's included.
+   */
+  #mappedOwner(labels: Labels, parents: readonly string[]): [uid: number, gid: number] | undefined {
+    const maps = idMapsOfLabels(labels);
+    if (maps === undefined || (this.#copyMapped !== undefined && parents.length === 0)) return undefined;
+    return mappedRoot(maps);
+  }
+
   /** The root of a tree belongs to whom the root below it belongs. */
   #ownAs(parent: string, upper: string): void {
     const { uid, gid } = statSync(this.#upper(parent));
@@ -115,6 +162,11 @@ export class OverlayfsSnapshotter implements Snapshotter {
 
   #upper(id: string): string {
     return path.join(this.#trees.pathOf(id), 'fs');
+  }
+
+  /** The copy that takes the place of `#upper` once a tree with mapped ids is committed. */
+  #layer(id: string): string {
+    return path.join(this.#trees.pathOf(id), 'layer');
   }
 }
 
@@ -163,8 +215,8 @@ export async function overlayfsUnusable(
 }
 
 /** A directory as the tree. */
-export function bindMount(source: string, access: 'rw' | 'ro'): Mount {
-  return { type: 'bind', source, options: [access, 'rbind'] };
+export function bindMount(source: string, access: 'rw' | 'ro', others: readonly string[] = []): Mount {
+  return { type: 'bind', source, options: [...others, access, 'rbind'] };
 }
 
 function inUserNamespace(): boolean {

@@ -14,6 +14,7 @@ import {
   notFound,
   notImplemented,
 } from '@gantry/errors';
+import { idMapsOfLabels } from '@gantry/oci';
 import {
   addLeaseResource,
   keys,
@@ -227,6 +228,7 @@ export class SnapshotStore {
     const record = await this.#store.transact((tx) => {
       const old = recordIn(tx, namespace, snapshotter, change.name);
       const labels = updatedLabels(old.labels, change.labels, paths);
+      if (!isRemote(backend)) idMapsOfLabels(labels);
       const changed: SnapshotRecord = { ...old, labels, updatedAtNs: nowNs() };
       tx.put(keys.snapshots(namespace, snapshotter, change.name), encodeSnapshot(changed));
       return changed;
@@ -277,6 +279,7 @@ export class SnapshotStore {
     const { key, parent = '', lease } = options;
     mustNotBeEmpty(key, 'key');
     const labels = presentLabels(options.labels ?? {});
+    if (!isRemote(backend)) idMapsOfLabels(labels);
     const target = labels[targetLabel];
     const existing = await this.#existing(namespace, snapshotter, { key, target, lease });
     if (existing !== undefined) throw alreadyExists(`snapshot ${JSON.stringify(existing)}`, { snapshot: existing });

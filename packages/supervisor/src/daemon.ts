@@ -214,11 +214,13 @@ async function openRooms(config: Config, events: EventExchange, log: Log, teardo
     ...(config.sharingPolicy === 'isolated' && { shares: (namespace) => isShareable(store, namespace) }),
   });
   report(log, 'content', await blobs.reconcile());
-  const { snapshotters, known, close } = await loadSnapshotters(path.join(root, 'snapshots'), config);
+  const differ = new Differ({ processors: config.streamProcessors.map(streamProcessor) });
+  teardowns.push(() => differ.close());
+  const { snapshotters, known, close } = await loadSnapshotters(path.join(root, 'snapshots'), config, differ);
   teardowns.push(close);
   const trees = new SnapshotStore({ store, snapshotters, onError: (text) => log.error(text) });
   report(log, 'snapshots', await trees.reconcile());
-  const differs = openDiffers(config, blobs, events, teardowns);
+  const differs = openDiffers(config, { content: blobs, differ, events }, teardowns);
   const gc = new GarbageCollector({ store, content: blobs, snapshots: trees, events, log, config: config.gc });
   teardowns.push(() => gc.close());
 
@@ -277,7 +279,7 @@ async function openRooms(config: Config, events: EventExchange, log: Log, teardo
     if (!ended) timer = setTimeout(() => void settleDown(), manager.all().length === 0 ? 0 : quietMs);
   });
   const tasksBinding = looked.then(() =>
-    tasksService({ checkpoints, store, tasks: manager, sandboxes, controllers, timeouts }),
+    tasksService({ checkpoints, store, snapshots: trees, tasks: manager, sandboxes, controllers, timeouts }),
   );
   const all = tasksBinding.then((binding) => [...services, binding]);
   const restarts = new RestartMonitor({ store, services: all, intervalMs: config.restartIntervalMs, log });
@@ -288,16 +290,13 @@ async function openRooms(config: Config, events: EventExchange, log: Log, teardo
 
 /** Our own differ and those in other processes, in the order of the configuration. */
 function openDiffers(
-  { diff: wanted, proxyPlugins, streamProcessors }: Config,
-  blobs: ContentStore,
-  events: EventExchange,
+  { diff: wanted, proxyPlugins }: Config,
+  own: ConstructorParameters<typeof WalkingDiffer>[0],
   teardowns: Teardown[],
 ): OrderedDiffers {
-  const differ = new Differ({ processors: streamProcessors.map(streamProcessor) });
-  teardowns.push(() => differ.close());
   const others = proxiesOf(proxyPlugins, 'diff').map((plugin) => new ProxyDiffer(plugin));
   for (const other of others) teardowns.push(() => other.close());
-  return new OrderedDiffers([new WalkingDiffer({ content: blobs, differ, events }), ...others], wanted);
+  return new OrderedDiffers([new WalkingDiffer(own), ...others], wanted);
 }
 
 /** The shims as a controller of sandboxes, and those in other processes. */

@@ -20,6 +20,7 @@ export type DetachedCalls = Pick<
   | 'fsopen'
   | 'fsconfigString'
   | 'fsconfigFlag'
+  | 'fsconfigFd'
   | 'fsconfigCreate'
   | 'fsmount'
   | 'fspick'
@@ -41,6 +42,8 @@ export interface NewFileSystem {
   readonly superFlags: readonly string[];
   /** `key=value` or `flag`, in the order in which the kernel gets them. */
   readonly data: readonly string[];
+  /** Lower layers of an overlay by descriptor, the nearest first (Linux 6.13). */
+  readonly layers?: readonly number[];
 }
 
 /** Makes a file system and returns its detached mount. What the kernel logged about a refusal is in the error. */
@@ -51,6 +54,7 @@ export function mountDetached(sys: DetachedCalls, request: NewFileSystem): numbe
     if (source !== '') sys.fsconfigString(context, 'source', source);
     for (const flag of request.superFlags) sys.fsconfigFlag(context, flag);
     for (const option of request.data) configure(sys, context, option);
+    for (const layer of request.layers ?? []) sys.fsconfigFd(context, 'lowerdir+', layer);
     sys.fsconfigCreate(context);
     return sys.fsmount(context, attributes.set);
   } catch (err) {

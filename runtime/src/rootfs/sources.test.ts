@@ -3,7 +3,8 @@ import { AT_RECURSIVE, MS_PRIVATE, RecordingSyscalls } from '@gantry/libc';
 import type { Spec } from '@gantry/oci';
 import { Descriptors } from '../clean-up.ts';
 import { rootPropagation } from './mount-options.ts';
-import { openRootfs, overlayOptions, planMounts } from './sources.ts';
+import { overlayOptions } from './overlay.ts';
+import { openRootfs, planMounts } from './sources.ts';
 
 const base = rootPropagation(undefined);
 const spec: Spec = { ociVersion: '1.0.0', root: { path: 'rootfs' } };

@@ -8,21 +8,16 @@ import { posix } from 'node:path';
 import { invalidArgument, wrap } from '@gantry/errors';
 import { AT_EMPTY_PATH, AT_FDCWD, isErrno, MS_PRIVATE, O_DIRECTORY, O_NOFOLLOW, O_PATH } from '@gantry/libc';
 import type { FileCalls, Syscalls } from '@gantry/libc';
+import { idMapsOfOptions } from '@gantry/oci';
 import type { Spec } from '@gantry/oci';
 import type { RootfsMount } from '../container.ts';
 import type { Descriptors } from '../clean-up.ts';
-import {
-  applyToCopy,
-  copyTree,
-  FSCONFIG_STRING_BYTES,
-  mountDetached,
-  setPropagation,
-  singleOptions,
-} from './detached.ts';
+import { applyToCopy, copyTree, mountDetached, setPropagation, singleOptions } from './detached.ts';
 import type { DetachedCalls } from './detached.ts';
 import { applyIdMap, idMapOf } from './id-map.ts';
 import { parseMountOptions } from './mount-options.ts';
 import type { MountOptions, Propagation } from './mount-options.ts';
+import { mountOverlay } from './overlay.ts';
 import { isDirectory, normalDestination } from './resolve.ts';
 
 export type SourceCalls = DetachedCalls & Pick<FileCalls, 'openat' | 'fstatat'>;
@@ -54,7 +49,7 @@ const rootItself: Propagation = { type: MS_PRIVATE, recursive: true };
 
 /** The mounts that make the root file system, the root first. The descriptors belong to `descriptors`. */
 export function openRootfs(
-  sys: SourceCalls,
+  sys: Syscalls,
   request: { readonly rootfs: readonly RootfsMount[]; readonly bundle: string; readonly spec: Spec },
   descriptors: Descriptors,
 ): PreparedMount[] {
@@ -88,31 +83,22 @@ function openRootDirectory(sys: SourceCalls, path: string): number {
   }
 }
 
-function openSnapshotMount(sys: SourceCalls, mount: RootfsMount, field: string): number {
-  const options = parseMountOptions(mount.options, field);
+function openSnapshotMount(sys: Syscalls, mount: RootfsMount, field: string): number {
+  const { maps, others } = idMapsOfOptions(mount.options);
+  const options = parseMountOptions(others, field);
   if (options.bind !== 'no' || mount.type === 'bind') {
-    const fd = privately(sys, copyTree(sys, AT_FDCWD, mount.source, options.bind === 'recursive'), rootItself);
-    return changing(sys, fd, () => applyToCopy(sys, fd, options));
+    const recursive = options.bind === 'recursive';
+    const fd = privately(sys, copyTree(sys, AT_FDCWD, mount.source, recursive), rootItself);
+    return changing(sys, fd, () => {
+      if (maps !== undefined) applyIdMap(sys, fd, { ...maps, recursive });
+      applyToCopy(sys, fd, options);
+    });
   }
   const { type, source } = mount;
-  const data = type === 'overlay' ? overlayOptions(options.data) : singleOptions(options.data);
   const { attributes, superFlags } = options;
-  return mountDetached(sys, { type, source, attributes, superFlags, data });
-}
-
-/**
- * Overlay options for fsconfig(2), which takes short texts only: a longer list of lower layers is given layer by layer
- * (`lowerdir+`, Linux 6.7).
- */
-export function overlayOptions(data: readonly string[]): string[] {
-  return data.flatMap((option) => {
-    if (!option.startsWith('lowerdir=') || Buffer.byteLength(option) - 'lowerdir='.length < FSCONFIG_STRING_BYTES) {
-      return [option];
-    }
-    // A colon that is part of a name is written `\:` in the list; a single layer is taken as it is.
-    const layers = option.slice('lowerdir='.length).split(/(?<!\\):/);
-    return layers.map((layer) => `lowerdir+=${layer.replaceAll('\\:', ':')}`);
-  });
+  if (type === 'overlay') return mountOverlay(sys, { type, source, attributes, superFlags, data: options.data }, maps);
+  if (maps !== undefined) throw invalidArgument(`${field}: ids of a file system of type ${type} cannot be mapped`);
+  return mountDetached(sys, { type, source, attributes, superFlags, data: singleOptions(options.data) });
 }
 
 /** Opens the sources of all bind mounts; relative ones are below the bundle. */

@@ -16,7 +16,7 @@ const walls: Readonly<Record<string, readonly string[]>> = {
   'packages/store': ['errors'],
   'packages/archive': ['errors', 'oci'],
   'packages/content': ['errors', 'store', 'oci'],
-  'packages/snapshots': ['errors', 'store', 'libc'],
+  'packages/snapshots': ['errors', 'store', 'libc', 'oci'],
   'packages/diff': ['errors', 'libc', 'archive', 'oci'],
   'packages/images': ['errors', 'credentials', 'oci', 'store', 'content', 'snapshots', 'diff'],
   runtime: ['errors', 'libc', 'oci', 'cgroups'],

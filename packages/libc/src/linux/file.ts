@@ -1,7 +1,7 @@
 /** Files by descriptor and by path relative to one. */
 import { AT_EMPTY_PATH, O_CLOEXEC, O_NONBLOCK } from '../constants/open.ts';
 import { makedev } from '../devices.ts';
-import { EAGAIN, EEXIST, EINVAL, ENOENT, ENOTDIR } from '../errno.ts';
+import { EAGAIN, EEXIST, EINVAL, ENOENT, ENOTDIR, ENXIO } from '../errno.ts';
 import { check, cString, declare, errno, failure, interrupted } from '../native.ts';
 import { NR } from '../syscall-numbers.ts';
 import type { FileCalls, FileStat, OpenHow, Path } from '../syscalls.ts';
@@ -58,6 +58,7 @@ const F_GETFL = 3;
 const F_SETFL = 4;
 const FD_CLOEXEC = 1;
 const SEEK_SET = 0;
+const SEEK_DATA = 3;
 const STATX_BASIC_STATS = 0x7ff;
 const UTIME_OMIT = 0x3fff_fffen;
 const NS_PER_SECOND = 1_000_000_000n;
@@ -338,6 +339,12 @@ export const fileCalls: Calls = {
 
   seek(fd, offset) {
     check(Number(c.lseek(fd, offset, SEEK_SET)), 'lseek', fd);
+  },
+
+  seekData(fd, offset) {
+    const found = Number(c.lseek(fd, offset, SEEK_DATA));
+    if (found < 0 && errno() === ENXIO) return undefined;
+    return BigInt(check(found, 'lseek', fd));
   },
 
   ftruncate(fd, sizeBytes) {

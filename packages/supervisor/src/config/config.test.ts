@@ -18,6 +18,7 @@ t.test('what is formatted parses to the same, without warnings', (t) => {
     streamProcessors: [processor, { ...processor, name: 'r', args: [], env: [] }],
     imageVerifier: { directory: '/v', maximum: -1, timeoutMs: 2500 },
     overlayOptions: ['volatile', 'metacopy=on'],
+    slowChown: true,
     root: '/r',
     socketGid: 12,
     logLevel: 'debug' as const,
@@ -42,6 +43,7 @@ t.test('an unknown key is a warning with its path', (t) => {
 
 t.test('a wrong value is an error with its path', (t) => {
   t.throws(() => parseConfig('root = 1', 'file'), { message: /file: root: must be text/ });
+  t.throws(() => parseConfig('[overlayfs]\nslow_chown = 1', 'file'), { message: /slow_chown: must be true or false/ });
   t.throws(() => parseConfig('[grpc]\ngid = "x"', 'file'), { message: /grpc\.gid/ });
   t.throws(() => parseConfig('[debug]\nlevel = "loud"', 'file'), { message: /debug\.level: "loud"/ });
   t.throws(() => parseConfig('[gc]\nschedule_delay = "soon"', 'file'), { message: /gc\.schedule_delay: "soon"/ });

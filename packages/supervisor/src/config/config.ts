@@ -60,6 +60,8 @@ export interface Config {
   readonly imageVerifier: ImageVerifierConfig;
   /** Mount options of overlays besides those that this kernel needs. */
   readonly overlayOptions: readonly string[];
+  /** Whether clients may give an image's files other owners one by one where the kernel cannot map their ids. */
+  readonly slowChown: boolean;
 }
 
 export const defaultConfig: Config = {
@@ -80,6 +82,7 @@ export const defaultConfig: Config = {
   ...defaultPluginTables,
   streamProcessors: [],
   overlayOptions: [],
+  slowChown: false,
 };
 
 /** What a file said, and what in it nobody understands. */
@@ -130,6 +133,7 @@ export function parseConfig(text: string, source: string): LoadedConfig {
       startupDelayMs: reader.durationMs('gc.startup_delay') ?? defaultGcConfig.startupDelayMs,
     },
     overlayOptions: reader.list('overlayfs.mount_options') ?? defaultConfig.overlayOptions,
+    slowChown: reader.flag('overlayfs.slow_chown') ?? defaultConfig.slowChown,
     proxyPlugins: parseProxyPlugins(reader.table('proxy_plugins'), `${source}: proxy_plugins`),
     diff: plugins.diff,
     imageVerifier: plugins.imageVerifier,
@@ -236,6 +240,8 @@ export function formatConfig(config: Config): string {
     '[overlayfs]',
     '# Mount options besides those that this kernel needs. "volatile": what containers write need not survive a power cut.',
     `mount_options = ${JSON.stringify(config.overlayOptions)}`,
+    '# Where the kernel cannot map the ids of layers: copy an image and change its owners for a user namespace, instead of refusing.',
+    `slow_chown = ${config.slowChown}`,
     '',
     '[restart]',
     '# How often containers with the label containerd.io/restart.status are looked after; 0s: never.',
@@ -310,6 +316,12 @@ class TableReader {
     const table = this.#get(key) ?? {};
     if (!isTable(table)) throw invalidArgument(`${this.#source}: ${key}: must be a table`);
     return table;
+  }
+
+  flag(key: string): boolean | undefined {
+    const value = this.#get(key);
+    if (value === undefined || typeof value === 'boolean') return value;
+    throw invalidArgument(`${this.#source}: ${key}: must be true or false`);
   }
 
   integer(key: string): number | undefined {

@@ -14,6 +14,8 @@ export interface Call {
   readonly signal: AbortSignal;
   /** When the client gives up, in milliseconds since 1970; undefined when it did not say. */
   readonly deadlineMs: number | undefined;
+  /** What the caller says it is built with. */
+  readonly userAgent: string | undefined;
 }
 
 /** The first value of a header; clients that nest namespaces prepend theirs. */
@@ -33,5 +35,8 @@ export function callOf(header: ReadHeader, signal: () => AbortSignal, deadlineMs
       return signal();
     },
     deadlineMs,
+    get userAgent() {
+      return header('user-agent');
+    },
   };
 }

@@ -9,6 +9,7 @@ import type { Publisher } from '../events/exchange.ts';
 import type { GarbageCollector } from '../gc/collector.ts';
 import { bind } from '../rpc/handlers.ts';
 import type { Binding } from '../rpc/handlers.ts';
+import { mountsFor } from '../tasks/old-clients.ts';
 
 /** How many infos go into one message of List. */
 const listBatch = 100;
@@ -32,16 +33,17 @@ export function snapshotsService({ snapshots: store, events: publisher, gc }: Sn
       checkLabels(labels);
       const mounts = await store.prepare(namespace, snapshotter, { key, parent, labels, lease });
       publisher.publish(namespace, '/snapshot/prepare', events.SnapshotPrepare, { key, parent, snapshotter });
-      return { mounts };
+      return { mounts: mountsFor(call, mounts) };
     },
 
     async view({ snapshotter, key, parent, labels }, call) {
       checkLabels(labels);
-      return { mounts: await store.view(call.namespace, snapshotter, { key, parent, labels, lease: call.lease }) };
+      const mounts = await store.view(call.namespace, snapshotter, { key, parent, labels, lease: call.lease });
+      return { mounts: mountsFor(call, mounts) };
     },
 
     async mounts({ snapshotter, key }, call) {
-      return { mounts: await store.mounts(call.namespace, snapshotter, key) };
+      return { mounts: mountsFor(call, await store.mounts(call.namespace, snapshotter, key)) };
     },
 
     async commit({ snapshotter, name, key, labels, parent }, call) {

@@ -2,6 +2,7 @@
 import { tasks, timestampFromNs, timestampNow, typeUrls, v1Types } from '@gantry/api';
 import type { PartialMessage, types } from '@gantry/api';
 import { invalidArgument, isCode, notImplemented } from '@gantry/errors';
+import type { SnapshotStore } from '@gantry/snapshots';
 import type { Store } from '@gantry/store';
 import { failpoint } from '../failpoints.ts';
 import { compileFilters } from '../filters/index.ts';
@@ -17,6 +18,7 @@ import { checkpointSource, checkpointTask } from '../tasks/checkpoint-task.ts';
 import type { Checkpoints } from '../tasks/checkpoints.ts';
 import type { TaskManager } from '../tasks/manager.ts';
 import { listedState, stateOf } from '../tasks/process-state.ts';
+import { rootfsOf } from '../tasks/old-clients.ts';
 import type { Task } from '../tasks/task.ts';
 import { waitForExit } from '../tasks/wait.ts';
 import type { Timeouts } from '../timeouts.ts';
@@ -24,6 +26,7 @@ import { readContainer, requireContainer } from './containers.ts';
 
 export interface TasksServiceComponents {
   readonly store: Store;
+  readonly snapshots: Pick<SnapshotStore, 'mounts'>;
   readonly tasks: TaskManager;
   readonly sandboxes: Pick<Sandboxes, 'bundleOf'>;
   readonly controllers: readonly SandboxController[];
@@ -32,7 +35,7 @@ export interface TasksServiceComponents {
 }
 
 export function tasksService(components: TasksServiceComponents): Binding {
-  const { checkpoints, store, tasks: manager, timeouts } = components;
+  const { checkpoints, snapshots, store, tasks: manager, timeouts } = components;
   /** The task of a container that must exist. */
   const find = (id: string, call: Call): Task => {
     const { namespace } = call;
@@ -50,9 +53,10 @@ export function tasksService(components: TasksServiceComponents): Binding {
 
   return bind(tasks.TasksService, {
     async create(request, call) {
-      const { containerId: id, rootfs, stdin, stdout, stderr, terminal, checkpoint } = request;
+      const { containerId: id, stdin, stdout, stderr, terminal, checkpoint } = request;
       const { namespace } = call;
       const container = readContainer(store, namespace, id);
+      const rootfs = await rootfsOf(call, snapshots, container, request.rootfs);
       const source = checkpointSource(checkpoints, { namespace, id }, checkpoint, request.options);
       const runtime = request.runtimePath === '' ? (container.runtime?.name ?? '') : request.runtimePath;
       const options = request.options ?? container.runtime?.options;
