@@ -131,7 +131,7 @@ function trees(test: Declare): void {
     await snapshots.commit('ns', name, { name: 'c', key: 'k' });
     const committed = await snapshots.usage('ns', name, 'c');
     // What is packed takes a file.
-    if (place.backend.freeze === undefined) t.same(committed, filled);
+    if (name !== 'erofs') t.same(committed, filled);
     else t.ok(committed.inodes === 1n && committed.size > 100_000n);
     await snapshots.view('ns', name, { key: 'v', parent: 'c' });
     t.same(await snapshots.usage('ns', name, 'v'), { size: 0n, inodes: 0n });
