@@ -1,12 +1,14 @@
 /** Verbs between the image store and registries: pull, push. */
-import type { Client, PullOptions } from '@gantry/client';
+import type { Client, ImageRecord, PullOptions } from '@gantry/client';
 import { hostPlatform, normalizeReference, parsePlatform } from '@gantry/oci';
+import type { Platform } from '@gantry/oci';
 import type { Command, Context, FlagTable, Parsed } from '../args/command.ts';
 import { jsonLine } from '../output/json.ts';
 import { TransferView } from '../progress/transfer-view.ts';
 import type { Screen } from '../progress/transfer-view.ts';
 import { credentialsOf } from '../registry/credentials.ts';
 import { pullShown } from '../registry/pull.ts';
+import { onlyPartHere } from '../registry/pushable.ts';
 import { arg, flagGiven, keyValues } from './flags.ts';
 import { familiarName } from './ps.ts';
 
@@ -43,6 +45,7 @@ export const pushCommand: Command = {
   flags: {
     ...registryFlags,
     platform: { type: 'string', value: 'OS/ARCH[/VARIANT]', help: 'only the image for this platform' },
+    'all-platforms': { type: 'boolean', help: 'all or nothing; default: all, or the only one that is here' },
   },
   minArgs: 1,
   maxArgs: 2,
@@ -81,25 +84,40 @@ async function digestHere(client: Client, name: string): Promise<string | undefi
 async function push(context: Context): Promise<number> {
   const { parsed, format } = context;
   const source = arg(parsed, 0);
-  const { images } = context.client();
-  const image = await images.get(source);
+  const client = context.client();
+  const image = await client.images.get(source);
   const target = parsed.args[1] === undefined ? image.name : normalizeReference(arg(parsed, 1));
-  const platform = parsed.strings.get('platform');
+  const platform = await platformToPush(context, client, image);
   const screen = screenOf(context);
   const view = screen && new TransferView('push', screen);
   try {
-    await images.push(image.name, target, {
+    await client.images.push(image.name, target, {
       ...registryOptions(parsed),
-      platform: platform === undefined ? undefined : parsePlatform(platform),
+      platform,
       onProgress: view && ((progress) => view.update(progress)),
     });
   } finally {
     view?.end();
   }
-  const digest = image.target?.digest ?? '';
+  const pushed = platform === undefined ? undefined : await client.images.resolve(image, { platform });
+  const digest = pushed?.manifestDigest ?? image.target?.digest ?? '';
   if (format === 'json') context.write(jsonLine({ name: target, digest }));
   else context.write(screen === undefined ? `${target}\n` : `Digest: ${digest}\n${target}\n`);
   return 0;
+}
+
+/** The one that is asked for, or the only one that is here. */
+async function platformToPush(
+  { parsed, warn }: Context,
+  client: Client,
+  image: ImageRecord,
+): Promise<Platform | undefined> {
+  const asked = parsed.strings.get('platform');
+  if (asked !== undefined) return parsePlatform(asked);
+  if (flagGiven(parsed, 'all-platforms')) return undefined;
+  const part = await onlyPartHere(client, image);
+  if (part !== undefined) warn(part.sentence);
+  return part?.platform;
 }
 
 /** Nothing is shown to scripts. */

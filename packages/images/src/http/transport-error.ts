@@ -79,6 +79,12 @@ export function transportError(
     );
   }
   const [code = ''] = codes;
-  const reason = has(timedOut) ? 'no answer in time' : reasonOf(err);
+  const reason = has(timedOut)
+    ? 'no answer in time'
+    : codes.includes('ENOTFOUND')
+      ? `there is no host ${url.hostname}`
+      : codes.includes('EAI_AGAIN')
+        ? `the name ${url.hostname} cannot be looked up at the moment`
+        : reasonOf(err);
   return unavailable(`${doing}: ${reason}`, { host: url.host, errno: code }, err);
 }

@@ -1,5 +1,5 @@
 /** Requests for one repository at one host: its configuration, authorization, repetition. */
-import { GantryError, isCode } from '@gantry/errors';
+import { GantryError, isCode, wrap } from '@gantry/errors';
 import type { Authorizer } from '../auth/authorizer.ts';
 import type { RegistryHost } from '../hosts/registry-host.ts';
 import { apiHostOf } from '../hosts/registry-host.ts';
@@ -73,7 +73,7 @@ export class HostClient {
       try {
         response = await this.#send(this.#httpRequest(request, url, isOwn, shown), request.retry !== false);
       } catch (err) {
-        if (!this.#fallsBack(err, url)) throw err;
+        if (!this.#fallsBack(err, url)) throw isCode(err, 'cancelled') ? err : wrap(err, request.doing);
         this.#components.plainOrigins.add(this.host.api.origin);
         continue;
       }
