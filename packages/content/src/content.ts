@@ -85,10 +85,10 @@ export interface Writer {
   /** Replaces the announced total. */
   setTotal(total: bigint): Promise<void>;
   /**
-   * Appends. With `offset`: 0 where there is data starts over (truncates), anything else must be the current offset,
+   * Appends bytes, or pieces of them one after another. With `offset`: 0 where there is data starts over (truncates), anything else must be the current offset,
    * else out of range.
    */
-  write(bytes: Uint8Array, offset?: bigint): Promise<void>;
+  write(bytes: Uint8Array | readonly Uint8Array[], offset?: bigint): Promise<void>;
   /** Only 0 is possible: starts over. */
   truncate(size: bigint): Promise<void>;
   /**

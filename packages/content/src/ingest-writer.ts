@@ -99,17 +99,18 @@ export class IngestWriter implements Writer {
     await this.#owner.recordIngest(this.#record);
   }
 
-  async write(bytes: Uint8Array, offset?: bigint): Promise<void> {
+  async write(bytes: Uint8Array | readonly Uint8Array[], offset?: bigint): Promise<void> {
     this.#mustBeOpen();
     if (offset !== undefined && offset !== this.#offset) {
       if (offset !== 0n)
         throw outOfRange(`ref ${JSON.stringify(this.ref)}: offset ${offset}, expected ${this.#offset}`);
       await this.truncate(0n);
     }
-    if (bytes.length === 0) return;
+    const batches = batchesOf(bytes instanceof Uint8Array ? [bytes] : bytes);
+    if (batches.length === 0) return;
     if (this.#adopted) await this.#materialise();
     try {
-      await this.#append(bytes);
+      await this.#append(batches);
     } catch (err) {
       // The hash no longer follows the file: only reopening, which hashes again, makes them agree.
       await this.close();
@@ -184,17 +185,15 @@ export class IngestWriter implements Writer {
     return finishDigest(hash, digestAlgorithm(wanted));
   }
 
-  async #append(bytes: Uint8Array): Promise<void> {
+  async #append(batches: readonly Batch[]): Promise<void> {
     const handle = this.#handle;
     if (handle === undefined) throw unavailable(`ref ${JSON.stringify(this.ref)} is closed`);
-    for (let done = 0; done < bytes.length;) {
-      const piece = bytes.subarray(done, done + pieceBytes);
+    for (const batch of batches) {
       // Hashed while the thread pool writes: whoever waits for the answer waits for the longer of the two.
-      const written = writeAll(handle, piece, Number(this.#offset));
-      this.#hash.update(piece);
+      const written = writeAll(handle, batch, Number(this.#offset));
+      for (const piece of batch.pieces) this.#hash.update(piece);
       await written;
-      this.#offset += BigInt(piece.length);
-      done += piece.length;
+      this.#offset += BigInt(batch.length);
     }
     this.#touch();
   }
@@ -252,9 +251,32 @@ export class IngestWriter implements Writer {
   }
 }
 
-async function writeAll(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
-  for (let done = 0; done < bytes.length;) {
-    const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, position + done);
-    done += bytesWritten;
+/** Bytes that are hashed and written in one go. */
+interface Batch {
+  readonly pieces: Uint8Array[];
+  length: number;
+}
+
+/** In batches of at most `pieceBytes`, whatever the pieces' size; none for no bytes. */
+function batchesOf(pieces: readonly Uint8Array[]): Batch[] {
+  const batches: Batch[] = [];
+  let last: Batch | undefined;
+  for (const piece of pieces) {
+    for (let at = 0; at < piece.length;) {
+      if (last === undefined || last.length === pieceBytes) batches.push((last = { pieces: [], length: 0 }));
+      const part = piece.subarray(at, at + pieceBytes - last.length);
+      last.pieces.push(part);
+      last.length += part.length;
+      at += part.length;
+    }
   }
+  return batches;
+}
+
+async function writeAll(handle: FileHandle, { pieces, length }: Batch, position: number): Promise<void> {
+  const { bytesWritten } = await handle.writev(pieces, position);
+  let done = bytesWritten;
+  if (done === length) return;
+  const rest = Buffer.concat(pieces); // a disk that is nearly full takes a part
+  while (done < length) done += (await handle.write(rest, done, length - done, position + done)).bytesWritten;
 }

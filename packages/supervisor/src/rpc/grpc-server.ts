@@ -4,7 +4,6 @@
  */
 import { setMaxListeners } from 'node:events';
 import type { EventEmitter } from 'node:events';
-import type { ServerHttp2Session } from 'node:http2';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import type {
   handleBidiStreamingCall,
@@ -24,7 +23,10 @@ import { callOf } from './call.ts';
 import type { Call } from './call.ts';
 import { isEndless } from './endless.ts';
 import type { AnyHandler, Binding } from './handlers.ts';
+import { reachHttp2 } from './http2-innards.ts';
 import { LentMessage } from './lent-message.ts';
+import type { PartedMethod } from './parted-call.ts';
+import { partedFields } from './parted-message.ts';
 
 /** containerd's limit for one message in either direction (16 MiB). */
 const maxMessageBytes = 16 * 1024 * 1024;
@@ -82,32 +84,26 @@ export function grpcServer(bindings: readonly Binding[], observe: CallObserver):
     'grpc.enable_channelz': 0,
   });
   setMaxListeners(0, server.closing); // one for each endless call
-  widenWindows(server);
   const edge = { observe, closing: server.closing };
+  reachHttp2(server, partedMethods(bindings, observe));
   for (const binding of bindings) server.addService(definitionOf(binding.service), adapt(binding, edge));
   return server;
 }
 
-/**
- * What a client may send before it hears from us: of one stream, and of a connection. HTTP/2's 64 KiB make a client that
- * sends megabytes wait sixteen times for each. grpc-js has no option for it; where its innards are others the default stays.
- */
-function widenWindows(server: object): void {
-  const { commonServerOptions: options, http2Servers } = server as {
-    readonly commonServerOptions?: { settings?: object };
-    readonly http2Servers?: Map<EventEmitter, unknown>;
-  };
-  if (options === undefined || !(http2Servers instanceof Map)) return;
-  options.settings = { ...options.settings, initialWindowSize: streamWindowBytes };
-  const add = http2Servers.set.bind(http2Servers);
-  http2Servers.set = (http2Server, about) => {
-    http2Server.on('session', (session: ServerHttp2Session) => session.setLocalWindowSize(connectionWindowBytes));
-    return add(http2Server, about);
-  };
+/** The methods whose requests are handed on as they arrive, by the path of their calls. */
+function partedMethods(bindings: readonly Binding[], observe: CallObserver): Map<string, PartedMethod> {
+  const methods = new Map<string, PartedMethod>();
+  for (const { service, handlers } of bindings) {
+    for (const [key, method] of Object.entries(service.methods)) {
+      const rpc = `/${service.typeName}/${method.name}`;
+      const [handler, field] = [handlers[key], partedFields.get(rpc)];
+      if (handler === undefined || field === undefined) continue;
+      const maxBytes = maxMessageBytes;
+      methods.set(rpc, { method, handler, field, maxBytes, observe: (ms, err) => observe(rpc, ms, err) });
+    }
+  }
+  return methods;
 }
-
-const streamWindowBytes = 1024 * 1024;
-const connectionWindowBytes = 4 * streamWindowBytes;
 
 /** The methods as grpc-js wants them; bytes that are lent go by as they are. */
 function definitionOf(service: ServiceType): ServiceDefinition {

@@ -2,6 +2,8 @@
  * An answer whose bytes are lent: they are copied once, into the frame that grpc-js sends, and given back then. An encoded
  * message of a megabyte would be allocated and copied twice on that way.
  */
+import { noteYoungBuffers } from './young-buffers.ts';
+
 export class LentMessage {
   readonly byteLength: number;
   readonly #head: Buffer;
@@ -30,6 +32,7 @@ export class LentMessage {
   copy(target: Buffer, at = 0): number {
     this.#head.copy(target, at);
     this.#body.copy(target, at + this.#head.length);
+    noteYoungBuffers(this.byteLength); // the target, which grpc-js has made for it
     this.drop();
     return this.byteLength;
   }

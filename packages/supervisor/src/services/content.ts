@@ -9,6 +9,7 @@ import type { Publisher } from '../events/exchange.ts';
 import type { GarbageCollector } from '../gc/collector.ts';
 import { bind } from '../rpc/handlers.ts';
 import { LentMessage } from '../rpc/lent-message.ts';
+import { partsOf } from '../rpc/parted-message.ts';
 import type { Binding } from '../rpc/handlers.ts';
 import type { Call } from '../rpc/call.ts';
 
@@ -102,8 +103,8 @@ async function* write(
   const { namespace } = call;
   let writer: Writer | undefined;
   try {
-    for await (const request of requests) {
-      const { ref, expected, total } = request;
+    for await (const message of requests) {
+      const { ref, expected, total } = message;
       if (writer === undefined) {
         writer = await store.openWriter(namespace, { ref, total, expected, lease: call.lease });
       } else {
@@ -114,8 +115,8 @@ async function* write(
         }
         if (total > 0n) await writer.setTotal(total);
       }
-      // Without data too: an offset of 0 begins anew, any other must be where the ingest is.
-      if (request.action !== content.WriteAction.STAT) await writer.write(request.data, request.offset);
+      if (message.action !== content.WriteAction.STAT) await append(writer, message);
+      const request = partsOf(message)?.whole() ?? message;
       if (request.action === content.WriteAction.COMMIT) {
         const { total: announced } = writer.status();
         const info = await commit(writer, request);
@@ -128,6 +129,13 @@ async function* write(
   } finally {
     await writer?.close();
   }
+}
+
+/** Writes the bytes of one message, as they arrive where they do. */
+async function append(writer: Writer, message: content.WriteContentRequest): Promise<void> {
+  // Without data too: an offset of 0 begins anew, any other must be where the ingest is.
+  await writer.write(message.data, message.offset);
+  for await (const pieces of partsOf(message)?.pieces ?? []) await writer.write(pieces);
 }
 
 /** Commits what is written; the total and digest that were announced must hold. */
