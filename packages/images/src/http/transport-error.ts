@@ -35,6 +35,15 @@ const notTls: ReadonlySet<string> = new Set([
   'EPROTO',
 ]);
 
+/** Alerts of a server that wants to see a certificate, or does not like the one it saw. */
+const asksWho: ReadonlySet<string> = new Set([
+  'ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED',
+  'ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE',
+  'ERR_SSL_TLSV1_ALERT_UNKNOWN_CA',
+  'ERR_SSL_TLSV1_ALERT_ACCESS_DENIED',
+  'ERR_SSL_SSLV3_ALERT_CERTIFICATE_UNKNOWN',
+]);
+
 /** The codes of an error and of what caused it; connections tried in parallel are told as one aggregate. */
 function codesOf(err: unknown): string[] {
   const codes: string[] = [];
@@ -43,6 +52,13 @@ function codesOf(err: unknown): string[] {
     if (current instanceof AggregateError) codes.push(...current.errors.flatMap(codesOf));
   }
   return codes;
+}
+
+/** A connection that ended before a byte came: with TLS 1.3 that is all there is to see of an alert. */
+function isSilentEnd(err: unknown): boolean {
+  if (!(err instanceof Error) || !('socket' in err)) return false;
+  const { socket } = err;
+  return typeof socket === 'object' && socket !== null && 'bytesRead' in socket && socket.bytesRead === 0;
 }
 
 /** The innermost sentence, which is the one that says something. */
@@ -57,7 +73,7 @@ function reasonOf(err: unknown): string {
  */
 export function transportError(
   err: unknown,
-  { method, url, signal }: Pick<HttpRequest, 'method' | 'url' | 'signal'>,
+  { method, url, signal, tls = {} }: Pick<HttpRequest, 'method' | 'url' | 'signal' | 'tls'>,
 ): GantryError {
   if (err instanceof GantryError) return err;
   const doing = `${method} ${plainUrl(url)}`;
@@ -78,6 +94,13 @@ export function transportError(
       err,
     );
   }
+  if (has(asksWho)) {
+    return failedPrecondition(
+      `${doing}: ${url.host} asks for a certificate that it accepts (${reasonOf(err)}): name one in the host's hosts.toml (client = [["FILE.cert", "FILE.key"]])`,
+      { host: url.host },
+      err,
+    );
+  }
   const [code = ''] = codes;
   const reason = has(timedOut)
     ? 'no answer in time'
@@ -86,5 +109,9 @@ export function transportError(
       : codes.includes('EAI_AGAIN')
         ? `the name ${url.hostname} cannot be looked up at the moment`
         : reasonOf(err);
-  return unavailable(`${doing}: ${reason}`, { host: url.host, errno: code }, err);
+  const hint =
+    url.protocol === 'https:' && isSilentEnd(err) && (tls.client ?? []).length === 0
+      ? `; ${url.host} may want to see a client certificate: name one in its hosts.toml (client = [["FILE.cert", "FILE.key"]])`
+      : '';
+  return unavailable(`${doing}: ${reason}${hint}`, { host: url.host, errno: code }, err);
 }

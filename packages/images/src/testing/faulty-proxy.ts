@@ -58,7 +58,7 @@ export function times(count: number, matches: (request: SeenRequest) => boolean,
 
 export async function faultyProxy(
   upstream: string,
-  options: { readonly tls?: Certificate } = {},
+  options: { readonly tls?: Certificate; /** Clients must show this certificate. */ readonly clients?: string } = {},
 ): Promise<FaultyProxy> {
   let rule: Decide = () => undefined;
   let seen: SeenRequest[] = [];
@@ -76,11 +76,12 @@ export async function faultyProxy(
       response.writeHead(fault.answer.status, fault.answer.headers).end(fault.answer.body ?? '');
     }
   };
-  const { tls } = options;
+  const { tls, clients } = options;
+  const asks = clients === undefined ? {} : { requestCert: true, rejectUnauthorized: true, ca: readFileSync(clients) };
   const server: Server =
     tls === undefined
       ? createPlain(listener)
-      : createTls({ cert: readFileSync(tls.certificate), key: readFileSync(tls.key) }, listener);
+      : createTls({ cert: readFileSync(tls.certificate), key: readFileSync(tls.key), ...asks }, listener);
   await new Promise<void>((resolve) => {
     server.listen(0, '127.0.0.1', resolve);
   });

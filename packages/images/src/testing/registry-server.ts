@@ -17,6 +17,8 @@ const passwordFile = 'alice:$2y$04$FPOAA70SrM5UaGsvtdYL1uzCR4Zf9DtHcadP7m3XfJD.W
 
 export interface RegistryServerOptions {
   readonly tls?: Certificate;
+  /** File of the certificate that clients must show. */
+  readonly clients?: string;
   /** Members of the `auth` section; `htpasswd` takes `testUser`. */
   readonly auth?: 'htpasswd' | { readonly token: TokenAuth };
 }
@@ -80,7 +82,7 @@ export async function freePort(): Promise<number> {
 /** Starts it below `directory` and waits until it listens. */
 export async function startRegistry(
   directory: string,
-  { tls, auth }: RegistryServerOptions = {},
+  { tls, clients, auth }: RegistryServerOptions = {},
 ): Promise<RegistryServer> {
   const storage = path.join(directory, 'storage');
   mkdirSync(storage, { recursive: true });
@@ -97,7 +99,9 @@ export async function startRegistry(
     http: {
       addr: `127.0.0.1:${port}`,
       relativeurls: true,
-      ...(tls === undefined ? {} : { tls: { certificate: tls.certificate, key: tls.key } }),
+      ...(tls === undefined
+        ? {}
+        : { tls: { certificate: tls.certificate, key: tls.key, ...(clients && { clientcas: [clients] }) } }),
     },
     ...(auth === undefined
       ? {}
