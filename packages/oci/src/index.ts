@@ -1,6 +1,7 @@
 export * from './image/chain-id.ts';
 export * from './image/digest.ts';
 export * from './image/documents.ts';
+export * from './image/media-type-families.ts';
 export * from './image/media-types.ts';
 export * from './image/parse-documents.ts';
 export * from './image/platform.ts';

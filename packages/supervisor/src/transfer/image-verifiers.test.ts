@@ -79,9 +79,9 @@ t.test('one that takes too long, or whose pull is cancelled, ends with all that 
     const judged = judge(dir, how === 'late' ? { timeoutMs: 5000 } : { signal: abort.signal });
     const expected = how === 'late' ? { message: /no answer within 5 s/ } : { code: 'cancelled' };
     const refused = t.rejects(judged, expected, how);
-    let settled = false;
-    void refused.then(() => (settled = true));
-    while (!existsSync(noted) && !settled) await new Promise((resolve) => setTimeout(resolve, 20));
+    const settled = new AbortController();
+    void refused.then(() => settled.abort());
+    while (!existsSync(noted) && !settled.signal.aborted) await new Promise((resolve) => setTimeout(resolve, 20));
     abort.abort();
     await refused;
     if (!existsSync(noted)) continue; // it was killed before it had begun
