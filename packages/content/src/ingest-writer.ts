@@ -6,7 +6,15 @@ import type { Hash } from 'node:crypto';
 import { createHash } from 'node:crypto';
 import { chmod, constants, copyFile, open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
-import { alreadyExists, failedPrecondition, invalidArgument, ioError, outOfRange, unavailable } from '@gantry/errors';
+import {
+  alreadyExists,
+  failedPrecondition,
+  failpoint,
+  invalidArgument,
+  ioError,
+  outOfRange,
+  unavailable,
+} from '@gantry/errors';
 import { digestAlgorithm, finishDigest, hasherFor, parseDigest } from '@gantry/oci';
 import type { Digest } from '@gantry/oci';
 import type { Labels } from '@gantry/store';
@@ -166,12 +174,15 @@ export class IngestWriter implements Writer {
     await this.#handle?.sync();
     await this.#handle?.close();
     this.#handle = undefined;
+    await failpoint('content.commit.after-sync');
     const { info, existed } = await this.#owner.blobs.exclusive(digest, async () => {
       if (!this.#adopted) await this.#owner.blobs.publish(this.#path(), digest);
       else if ((await this.#owner.blobs.sizeOf(digest)) === undefined)
         throw unavailable(`shared blob ${digest} is gone`);
+      await failpoint('content.commit.after-publish');
       return this.#owner.recordBlob(digest, this.#offset, labels);
     });
+    await failpoint('content.commit.after-record');
     await this.#owner.ingests.remove(this.#namespace, this.ref);
     if (existed) throw alreadyExists(`content ${digest}`, { digest });
     return info;

@@ -1,4 +1,5 @@
 /** A differ's worker process: takes one job after another from its parent (protocol.ts), dies with it. */
+import { failpoint } from '@gantry/errors';
 import { linux, PR_SET_PDEATHSIG, SIGKILL } from '@gantry/libc';
 import { applyLayer } from './apply.ts';
 import { compareTrees } from './compare.ts';
@@ -13,14 +14,23 @@ function isToWorker(message: unknown): message is ToWorker {
 
 async function run(job: number, work: Job): Promise<FromWorker> {
   try {
-    if (work.kind === 'apply') return { job, result: await applyLayer(linux, work.request, work.processors) };
-    if (work.kind === 'copy') {
-      await copyLayer(linux, work.request);
-      return { job, result: undefined };
-    }
-    return { job, result: await compareTrees(linux, work.request, async (chunk) => deliver(job, chunk)) };
+    await failpoint(`differ.${work.kind}.before`);
+    const result = await resultOf(job, work);
+    await failpoint(`differ.${work.kind}.after`);
+    return { job, result };
   } catch (err) {
     return { job, error: toWireError(err) };
+  }
+}
+
+async function resultOf(job: number, work: Job): Promise<Extract<FromWorker, { result: unknown }>['result']> {
+  switch (work.kind) {
+    case 'apply':
+      return await applyLayer(linux, work.request, work.processors);
+    case 'copy':
+      return void (await copyLayer(linux, work.request));
+    case 'compare':
+      return await compareTrees(linux, work.request, async (chunk) => deliver(job, chunk));
   }
 }
 

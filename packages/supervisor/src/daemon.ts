@@ -23,7 +23,7 @@ import {
 import type { ServiceType } from '@gantry/api';
 import { ContentStore } from '@gantry/content';
 import { Differ } from '@gantry/diff';
-import { internal, messageOf, unavailable } from '@gantry/errors';
+import { failpoint, internal, messageOf, unavailable } from '@gantry/errors';
 import { CLOSE_RANGE_CLOEXEC, linux } from '@gantry/libc';
 import { SnapshotStore } from '@gantry/snapshots';
 import { openStore } from '@gantry/store';
@@ -34,7 +34,6 @@ import { OrderedDiffers } from './differs/layer-differ.ts';
 import { WalkingDiffer } from './differs/walking-differ.ts';
 import { EventExchange } from './events/exchange.ts';
 import { eventReceiver } from './events/receiver.ts';
-import { failpoint } from './failpoints.ts';
 import { GarbageCollector } from './gc/collector.ts';
 import { acquireLock } from './lock.ts';
 import type { Log } from './log.ts';
@@ -350,6 +349,7 @@ async function openTasks(
   const foreign = new ForeignShims({ address, eventsPath, publishBinary: gantrydEntry(), timeouts, log });
   const sandboxes = new Sandboxes({ state, foreign, runtimes, timeouts, log });
   sandboxes.prepare();
+  void sandboxes.reconcile();
   teardowns.push(() => sandboxes.close());
   const manager = new TaskManager({ records, bundles, launcher, foreign, runtimes, binaries, events, timeouts, log });
   teardowns.push(() => manager.close());

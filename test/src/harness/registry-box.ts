@@ -125,11 +125,11 @@ export class RegistryBox {
   }
 
   /** Ends gantryd and starts it again; with `how` 'kill' it gets no chance to say goodbye. */
-  async restart(how: 'stop' | 'kill'): Promise<void> {
+  async restart(how: 'stop' | 'kill', env: Readonly<Record<string, string>> = {}): Promise<void> {
     this.#client?.close();
     this.#client = undefined;
     await (how === 'kill' ? this.daemon.kill() : this.daemon.stop());
-    await this.daemon.start();
+    await this.daemon.start(env);
   }
 
   /** Stops everything and checks that nothing is left on the host. */

@@ -48,16 +48,32 @@ export class StoredImages {
     return path.join(this.#content, 'blobs', digest.replace(':', '/'));
   }
 
+  /** Undefined when there is no such file. */
+  #bytesOf(digest: string): Buffer | undefined {
+    try {
+      return readFileSync(this.#blobFile(digest));
+    } catch (err) {
+      if (err instanceof Error && 'code' in err && err.code === 'ENOENT') return undefined;
+      throw err;
+    }
+  }
+
   /** What is wrong with blobs: files that are not what their name says, records without their file. */
   async spoiltBlobs(): Promise<string[]> {
     const wrong: string[] = [];
     for (const name of names(path.join(this.#content, 'blobs/sha256'))) {
-      if (sha256(readFileSync(this.#blobFile(`sha256:${name}`))) !== name) wrong.push(`${name} has other bytes`);
+      const bytes = this.#bytesOf(`sha256:${name}`);
+      if (bytes !== undefined && sha256(bytes) !== name) wrong.push(`${name} has other bytes`);
     }
     for (const { digest, size } of await collected(this.#client.content.list())) {
-      const file = this.#blobFile(digest);
-      if (!existsSync(file)) wrong.push(`${digest} is listed and has no file`);
-      else if (BigInt(readFileSync(file).length) !== size) wrong.push(`${digest} has another size`);
+      const bytes = this.#bytesOf(digest);
+      if (bytes !== undefined) {
+        if (BigInt(bytes.length) !== size) wrong.push(`${digest} has another size`);
+        continue;
+      }
+      // Garbage may have been collected meanwhile: then it is not known any more.
+      const known = await this.#client.content.info(digest).catch(() => undefined);
+      if (known !== undefined) wrong.push(`${digest} is listed and has no file`);
     }
     return wrong;
   }

@@ -2,7 +2,7 @@
  * Pushing an image: children before what refers to them, the tag last, so that a registry never has a tag on something
  * incomplete. What is there already is not sent; blobs that a sibling repository has are mounted.
  */
-import { failedPrecondition, invalidArgument, notFound } from '@gantry/errors';
+import { failedPrecondition, failpoint, invalidArgument, notFound } from '@gantry/errors';
 import {
   formatPlatform,
   isIndexType,
@@ -121,6 +121,7 @@ class Push {
       for (const child of parseIndex(bytes, mediaType).manifests) await this.manifest(child, undefined, above, failed);
     } else if (isManifestType(mediaType)) {
       await this.#blobsOf(parseManifest(bytes, mediaType), above, failed);
+      await failpoint('push.after-blobs');
     } else {
       throw invalidArgument(`${digest} is no image but ${JSON.stringify(mediaType.slice(0, 200))}`);
     }

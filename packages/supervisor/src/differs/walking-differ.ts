@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { checkLabels, events, timestampToNs, wellKnown } from '@gantry/api';
 import type { ContentStore, Writer } from '@gantry/content';
 import type { CompareRequest, CompareResult, Differ, DiffResult } from '@gantry/diff';
-import { isCode } from '@gantry/errors';
+import { failpoint, isCode } from '@gantry/errors';
 import { layerMediaType } from '@gantry/oci';
 import type { Publisher } from '../events/exchange.ts';
 import type { ApplyLayer, CompareLayers, LayerBlob, LayerDiffer, Origin } from './layer-differ.ts';
@@ -31,10 +31,12 @@ export class WalkingDiffer implements LayerDiffer {
     const { size } = content.info(origin.namespace, digest);
     const blobPath = content.blobPath(origin.namespace, digest);
     const encoded = Object.entries(payloads).map(([name, any]) => [name, wellKnown.Any.encode(any)] as const);
-    return await differ.apply(
+    const applied = await differ.apply(
       { blobPath, mediaType, digest, size, mounts, syncFs, payloads: Object.fromEntries(encoded) },
       signalOf(origin),
     );
+    await failpoint('diff.apply.after-differ');
+    return applied;
   }
 
   async compare(origin: Origin, wanted: CompareLayers): Promise<LayerBlob> {
@@ -53,9 +55,11 @@ export class WalkingDiffer implements LayerDiffer {
     try {
       await writer.truncate(0n);
       const made = await differ.compare(request, async (chunk) => writer.write(chunk), signalOf(origin));
+      await failpoint('diff.compare.after-differ');
       const packed = layerMediaType(made.mediaType)?.compression !== 'none';
       const own = packed ? { [uncompressedLabel]: made.diffId } : {};
       const isNew = await commit(writer, made, { ...labels, ...own });
+      await failpoint('diff.compare.after-commit');
       if (isNew) {
         const { digest, size } = made;
         publisher.publish(namespace, '/content/create', events.ContentCreate, { digest, size });

@@ -10,7 +10,7 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ContentStore } from '@gantry/content';
-import { isCode, unavailable } from '@gantry/errors';
+import { failpoint, isCode, unavailable } from '@gantry/errors';
 import type { SnapshotStore } from '@gantry/snapshots';
 import type { Dated, Store } from '@gantry/store';
 import type { Publisher } from '../events/exchange.ts';
@@ -47,7 +47,7 @@ export interface GcLog {
 export interface GarbageCollectorComponents {
   readonly store: Store;
   readonly content: Pick<ContentStore, 'abort' | 'deleteIn' | 'removeUnreferencedBlobs'>;
-  readonly snapshots: Pick<SnapshotStore, 'removeIn' | 'removeTree' | 'snapshotters'>;
+  readonly snapshots: Pick<SnapshotStore, 'doom' | 'removeDoomed' | 'removeIn' | 'snapshotters'>;
   readonly events: Publisher;
   readonly log?: GcLog;
   readonly config?: Partial<GcConfig>;
@@ -179,6 +179,8 @@ export class GarbageCollector {
       counts.leases += swept.leases.length;
       counts.ingests += await this.#removeFiles(swept, errors);
     }
+    errors.push(...(await this.#components.snapshots.removeDoomed()));
+    await failpoint('gc.after-trees');
     const blobs = await this.#removeBlobs(errors);
     const durationMs = performance.now() - startedMs;
     this.#rest(this.#busyMs, marked.nextExpiryMs);
@@ -218,6 +220,8 @@ export class GarbageCollector {
         );
       }),
     );
+    for (const { snapshotter, treeId } of swept.snapshots) snapshots.doom(snapshotter, treeId);
+    await failpoint('gc.after-records');
     announce(events, swept);
     return swept;
   }
@@ -231,11 +235,8 @@ export class GarbageCollector {
 
   /** Removes what is not metadata; gives the number of ingests. */
   async #removeFiles(swept: Swept, errors: unknown[]): Promise<number> {
-    const { content, snapshots } = this.#components;
+    const { content } = this.#components;
     errors.push(...swept.errors);
-    for (const { snapshotter, treeId } of swept.snapshots) {
-      await snapshots.removeTree(snapshotter, treeId).catch((err: unknown) => errors.push(err));
-    }
     let ingests = 0;
     for (const { namespace, ref } of swept.ingests) {
       try {

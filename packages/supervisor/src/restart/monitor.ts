@@ -3,7 +3,7 @@
  * labels want them. It asks for that as any client would, so events, checks and statuses are those of the services.
  */
 import { containers, nowNs, snapshots, tasks, timestampToNs } from '@gantry/api';
-import { isCode, messageOf } from '@gantry/errors';
+import { failpoint, isCode, messageOf } from '@gantry/errors';
 import { parseSpec } from '@gantry/oci';
 import { keys } from '@gantry/store';
 import type { Store } from '@gantry/store';
@@ -109,7 +109,9 @@ export class RestartMonitor {
     if (action === 'none') return;
     this.#options.log.info({ ns: namespace, container: id, action }, 'restart monitor');
     if (action === 'start') await noteRestart(call, container);
+    await failpoint('restart.after-count');
     await endTask(call, id);
+    await failpoint('restart.after-end');
     if (action === 'start') await startTask(call, container);
   }
 }
@@ -167,6 +169,7 @@ async function startTask(call: InProcessCall, container: Container): Promise<voi
   const request = { containerId, rootfs: mounts, stdout, stderr: terminal ? '' : stdout, terminal };
   await call(tasks.TasksService, 'create', request);
   try {
+    await failpoint('restart.after-create');
     await call(tasks.TasksService, 'start', { containerId });
   } catch (err) {
     await endTask(call, containerId);

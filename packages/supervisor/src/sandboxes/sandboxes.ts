@@ -5,20 +5,22 @@
  *   Start … Metrics  ─►  the same call of the shim
  *   Shutdown  ─►  ShutdownSandbox ─► the shim ends ─► bundle
  *
+ * A Create that was not answered has not happened: what a gantryd that died leaves of it goes at the next start.
+ *
  * Nothing of it is kept in memory: a bundle `STATE/sandboxes/<namespace>/<id>/` says where the shim listens, so a sandbox goes
  * on when gantryd is started anew. A shim without the API answers UNIMPLEMENTED, and so does Create then.
  */
-import { mkdir, rm, rmdir } from 'node:fs/promises';
-import { statSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { mkdir, rm, rmdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { checkIdentifier, sandboxShim } from '@gantry/api';
 import type { MethodName, PartialMessage, RequestOf, ResponseOf, types, wellKnown } from '@gantry/api';
-import { alreadyExists, isCode, messageOf, notFound, wrap } from '@gantry/errors';
+import { alreadyExists, failpoint, isCode, messageOf, notFound, wrap } from '@gantry/errors';
 import { isErrno } from '@gantry/libc';
 import { ownDirectory } from '../own-directory.ts';
 import type { ShimCallOptions, ShimConnection } from '../shims/connection.ts';
 import type { ForeignShims } from '../shims/foreign/foreign-shims.ts';
-import { removeRootfs } from '../shims/foreign/foreign-bundle.ts';
+import { foreignBinary, removeRootfs } from '../shims/foreign/foreign-bundle.ts';
 import type { ShimRequest } from '../shims/launcher.ts';
 import { resolveRuntime } from '../shims/runtime-name.ts';
 import { shimEntry } from '../shims/shim-program.ts';
@@ -52,6 +54,9 @@ export interface Endpoint {
 
 type Service = typeof sandboxShim.SandboxService;
 
+/** In a bundle whose sandbox is being made; one in which it stays has a Create that gantryd did not live to answer. */
+const makingFile = 'making';
+
 export class Sandboxes {
   readonly #options: SandboxesOptions;
   readonly #dir: string;
@@ -66,6 +71,28 @@ export class Sandboxes {
   /** Makes what bundles are made in. */
   prepare(): void {
     ownDirectory(this.#dir, 0o711);
+  }
+
+  /** Removes what is half-made. Whoever creates one of the same name meanwhile waits. Rejects for nothing; what fails is logged. */
+  async reconcile(): Promise<void> {
+    const names = readdirSync(this.#dir).flatMap((namespace) =>
+      readdirSync(path.join(this.#dir, namespace)).map((id) => ({ namespace, id })),
+    );
+    const halfMade = names.filter(({ namespace, id }) => {
+      const bundle = this.#pathOf(namespace, id);
+      return existsSync(path.join(bundle, makingFile)) || readdirSync(bundle).length === 0;
+    });
+    await Promise.all(
+      halfMade.map(({ namespace, id }) =>
+        this.#exclusive(namespace, id, async () => {
+          // A shim that listens is asked to end.
+          await this.#line(namespace, id).catch(() => undefined);
+          await this.#remove(namespace, id);
+        }).catch((err: unknown) =>
+          this.#options.log.warn({ ns: namespace, sandbox: id, err: messageOf(err) }, 'removing a half-made sandbox'),
+        ),
+      ),
+    );
   }
 
   /** The bundle of a sandbox that is there. */
@@ -85,6 +112,8 @@ export class Sandboxes {
       const request = this.#requestFor(namespace, id);
       await this.#makeBundle(request);
       try {
+        await writeFile(path.join(request.bundle, makingFile), '', { mode: 0o600 });
+        await failpoint('sandbox.create.after-bundle');
         const contents = {
           binary,
           config: sandbox.spec?.value ?? Buffer.from('{}'),
@@ -94,6 +123,7 @@ export class Sandboxes {
           throw wrap(err, `failed to start new shim for sandbox ${id}`);
         });
         this.#keep(namespace, id, line);
+        await failpoint('sandbox.create.after-shim');
         const { rootfs, options, netnsPath, annotations } = rest;
         const wanted = {
           sandboxId: id,
@@ -104,6 +134,8 @@ export class Sandboxes {
           annotations,
         };
         await this.#ask(line, 'createSandbox', wanted, { timeoutMs: this.#options.timeouts.taskCreateMs });
+        await failpoint('sandbox.create.after-create');
+        await rm(path.join(request.bundle, makingFile));
       } catch (err) {
         await this.#remove(namespace, id);
         throw err;
@@ -140,6 +172,7 @@ export class Sandboxes {
           if (!isCode(err, 'unavailable')) throw wrap(err, 'failed to shutdown sandbox');
         }
       }
+      await failpoint('sandbox.shutdown.after-shim');
       await this.#remove(namespace, id);
     });
   }
@@ -220,13 +253,16 @@ export class Sandboxes {
       await closed(kept, timeouts.shimShutdownMs);
       kept.close();
     }
-    for (const step of [() => foreign.cleanUp(request), () => removeRootfs(request.bundle)]) {
+    const isFilled = foreignBinary(request.bundle) !== undefined;
+    const steps = [() => removeRootfs(request.bundle)];
+    for (const step of isFilled ? [() => foreign.cleanUp(request), ...steps] : steps) {
       try {
         await step();
       } catch (err) {
         log.warn({ ns: namespace, sandbox: id, err: messageOf(err) }, 'removing a sandbox');
       }
     }
+    await failpoint('sandbox.shutdown.after-clean-up');
     await rm(request.bundle, { recursive: true, force: true });
     await rmdir(path.dirname(request.bundle)).catch(() => undefined); // another sandbox's bundle is there
   }

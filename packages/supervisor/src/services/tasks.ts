@@ -1,10 +1,9 @@
 /** containerd.services.tasks.v1.Tasks: finds the container and its task, then relays to the task's shim. */
 import { tasks, timestampFromNs, timestampNow, typeUrls, v1Types } from '@gantry/api';
 import type { PartialMessage, types } from '@gantry/api';
-import { invalidArgument, isCode, notImplemented } from '@gantry/errors';
+import { failpoint, invalidArgument, isCode, notImplemented } from '@gantry/errors';
 import type { SnapshotStore } from '@gantry/snapshots';
 import type { Store } from '@gantry/store';
-import { failpoint } from '../failpoints.ts';
 import { compileFilters } from '../filters/index.ts';
 import { taskAdaptor } from '../filters/adaptors.ts';
 import { bind } from '../rpc/handlers.ts';

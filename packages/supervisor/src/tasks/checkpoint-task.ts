@@ -1,7 +1,7 @@
 /** Tasks.Checkpoint, and what Tasks.Create has to do with a checkpoint. */
 import { isAny, runcOptions, unpackAny, wellKnown } from '@gantry/api';
 import type { tasks, types } from '@gantry/api';
-import { invalidArgument, unknown } from '@gantry/errors';
+import { failpoint, invalidArgument, unknown } from '@gantry/errors';
 import type { ShimCallOptions } from '../shims/connection.ts';
 import type { TaskName } from './bundle.ts';
 import { checkpointMediaType } from './checkpoints.ts';
@@ -62,10 +62,14 @@ export async function checkpointTask(
   }
   const directory = await checkpoints.makeDirectory(task);
   try {
+    await failpoint('checkpoint.after-directory');
     await save(directory);
+    await failpoint('checkpoint.after-shim');
     const saved = await checkpoints.store(namespace, directory, lease);
+    await failpoint('checkpoint.after-images');
     const bytes = wellKnown.Any.encode(spec ?? wellKnown.Any.create({}));
     const config = await checkpoints.storeConfig(namespace, bytes, directory, lease);
+    await failpoint('checkpoint.after-config');
     return { descriptors: [saved, config].map((stored) => descriptorOf(stored)) };
   } finally {
     await checkpoints.removeDirectory(directory);

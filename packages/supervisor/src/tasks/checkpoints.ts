@@ -15,7 +15,7 @@ import path from 'node:path';
 import { readTar, tarEnd, tarHeader, tarPadding } from '@gantry/archive';
 import type { TarEntry } from '@gantry/archive';
 import type { ContentStore, Writer } from '@gantry/content';
-import { dataLoss, invalidArgument, isCode, unavailable, wrap } from '@gantry/errors';
+import { dataLoss, invalidArgument, ioError, isCode, wrap } from '@gantry/errors';
 import { isErrno } from '@gantry/libc';
 import { ownDirectory } from '../own-directory.ts';
 import type { TaskName } from './bundle.ts';
@@ -172,8 +172,7 @@ async function unpackEntry(directory: string, { header, body }: TarEntry): Promi
   try {
     for await (const bytes of body) await file.writeFile(bytes);
   } catch (err) {
-    if (isErrno(err, 'ENOSPC')) throw unavailable('no space left on the device', {}, err);
-    throw err;
+    throw ioError(err, `writing ${JSON.stringify(unsafeName)}`);
   } finally {
     await file.close();
   }

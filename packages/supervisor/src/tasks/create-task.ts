@@ -8,8 +8,7 @@
 import { createHash } from 'node:crypto';
 import { nowNs, taskV3, v1Types } from '@gantry/api';
 import type { types, wellKnown } from '@gantry/api';
-import { isCode, messageOf, wrap } from '@gantry/errors';
-import { failpoint } from '../failpoints.ts';
+import { failpoint, isCode, messageOf, wrap } from '@gantry/errors';
 import type { RunningSandbox } from '../shims/foreign/foreign-shims.ts';
 import type { LaunchedShim } from '../shims/launcher.ts';
 import type { ProcessIdentity } from '../shims/process-identity.ts';

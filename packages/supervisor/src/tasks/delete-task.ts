@@ -8,8 +8,7 @@
  * the reconciler finds a bundle without a record, and ends what belongs to it.
  */
 import { events, timestampFromNs, timestampToNs } from '@gantry/api';
-import { codeOf, messageOf, notFound } from '@gantry/errors';
-import { failpoint } from '../failpoints.ts';
+import { codeOf, failpoint, messageOf, notFound } from '@gantry/errors';
 import type { ShimConnection } from '../shims/connection.ts';
 import { isInSandbox } from '../shims/foreign/foreign-bundle.ts';
 import { killProcess, processGone } from '../shims/process-identity.ts';

@@ -5,9 +5,8 @@
  * container. So a crash on any line leaves something the reconciler knows how to finish.
  */
 import { events, nowNs, timestampFromNs, timestampToNs, unpackAny, v1Types } from '@gantry/api';
-import { alreadyExists, messageOf, notFound } from '@gantry/errors';
+import { alreadyExists, failpoint, messageOf, notFound } from '@gantry/errors';
 import type { Envelope, Publisher } from '../events/exchange.ts';
-import { failpoint } from '../failpoints.ts';
 import { ShimConnection } from '../shims/connection.ts';
 import { dial } from '../shims/dial.ts';
 import type { Dialled, InitStatus } from '../shims/dial.ts';

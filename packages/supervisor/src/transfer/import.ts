@@ -1,7 +1,7 @@
 /** Archive → image store: every file becomes a blob under a lease, images are unpacked, then named. */
 import type { transferTypes } from '@gantry/api';
 import { readImageArchive } from '@gantry/archive/images';
-import { invalidArgument } from '@gantry/errors';
+import { failpoint, invalidArgument } from '@gantry/errors';
 import { storedImage } from '@gantry/images';
 import { digestOf, hostPlatform, isIndexType, matchPlatform, mediaTypes } from '@gantry/oci';
 import type { Descriptor, Platform } from '@gantry/oci';
@@ -31,6 +31,7 @@ export async function importArchive(
         wanted: (entry) => isFor(platforms, entry),
         ...(source.forceCompress ? { pack: async (layer) => packLayer(blobs, layer) } : {}),
       });
+      await failpoint('transfer.import.after-content');
       const images = archive.images.filter((entry) => isFor(platforms, entry));
       const records = images.flatMap((image) => archivedRecords(store, image));
       const indexRecords = ownRecords(store, indexOf(archive.index));
@@ -51,10 +52,12 @@ export async function importArchive(
           await unpackFor(tools, { namespace, lease, tell, name: records[0]?.name ?? '' }, [request], stored, signal);
         }
       }
+      await failpoint('transfer.import.after-unpack');
       for (const record of [...records, ...indexRecords]) {
         const { name } = await tools.images.put(namespace, record, { lease });
         tell({ event: 'saved', name, ...(record.target === undefined ? {} : { desc: record.target }) });
       }
+      await failpoint('transfer.import.after-record');
     });
     tell({ event: 'Completed import' });
   } finally {

@@ -1,6 +1,6 @@
 /** Registry → image store: everything is fetched under a lease, unpacked while it comes, and named at the end. */
 import type { transferTypes } from '@gantry/api';
-import { notFound } from '@gantry/errors';
+import { failpoint, notFound } from '@gantry/errors';
 import { pullImage } from '@gantry/images';
 import type { ArrivingImage } from '@gantry/images';
 import { transferContent } from './content.ts';
@@ -46,10 +46,12 @@ export async function pull(
               unpackFor(tools, { namespace, lease, tell, name }, store.unpacks, image, aborted),
           }),
     });
+    await failpoint('transfer.pull.after-content');
     for (const record of ownRecords(store, pulled.target)) {
       const image = await tools.images.put(namespace, record, { lease });
       tell({ event: 'saved', name: image.name });
     }
+    await failpoint('transfer.pull.after-record');
   });
   tell({ event: `Completed pull from OCI Registry (${reference})` });
 }

@@ -1,5 +1,5 @@
 /** Image store → registry. */
-import { failedPrecondition } from '@gantry/errors';
+import { failedPrecondition, failpoint } from '@gantry/errors';
 import type { transferTypes } from '@gantry/api';
 import { pushImage } from '@gantry/images';
 import { parseDigest } from '@gantry/oci';
@@ -34,6 +34,7 @@ export async function push(
       ...(platform === undefined ? {} : { platform: platformOf(platform) }),
       onProgress: (progress) => tell(blobProgress('push', reference, progress)),
     });
+    await failpoint('transfer.push.after-manifest');
   });
   tell({ event: 'pushed content', name: reference });
   tell({ event: `Completed push to OCI Registry (${reference})` });

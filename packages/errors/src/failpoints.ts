@@ -1,11 +1,11 @@
 /**
- * Failpoints: named places where a test makes the supervisor die, fail or wait.
+ * Failpoints: named places where a test makes gantryd, or its differ, die, fail or wait.
  *
  * Armed by `GANTRY_FAILPOINTS="task.create.after-intent=kill;task.delete.after-shim=2*error(oops)"`, read once. A term is
  * `[N*]action`: `kill` (SIGKILL to ourselves), `error(text)`, `delay(ms)`, `off`; `N*` limits how often it happens.
  * Without the variable a failpoint is one comparison.
  */
-import { internal, invalidArgument } from '@gantry/errors';
+import { internal, invalidArgument } from './error.ts';
 
 interface Armed {
   left: number;
