@@ -7,7 +7,7 @@ import type { ChildProcess } from 'node:child_process';
 import { Socket } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { cancelled, internal, unavailable } from '@gantry/errors';
+import { cancelled, failpointEnvironment, internal, unavailable } from '@gantry/errors';
 import type {
   ApplyRequest,
   CompareRequest,
@@ -143,7 +143,7 @@ export class Differ {
   #spawn(): Worker {
     const child = fork(workerPath, [], {
       execArgv: [],
-      env: { PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin' },
+      env: { PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin', ...failpointEnvironment },
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     });

@@ -14,7 +14,13 @@ interface Armed {
 
 type Failpoint = (name: string) => Promise<void> | undefined;
 
-const armed: ReadonlyMap<string, Armed> | undefined = parse(process.env['GANTRY_FAILPOINTS']);
+const variable = process.env['GANTRY_FAILPOINTS'] ?? '';
+
+/** What a helper process needs in its environment to have them too: nothing where none is armed. */
+export const failpointEnvironment: Readonly<Record<string, string>> =
+  variable === '' ? {} : { GANTRY_FAILPOINTS: variable };
+
+const armed: ReadonlyMap<string, Armed> | undefined = parse(variable);
 
 /** Passes through the failpoint: `await failpoint('task.create.after-intent')`. */
 export const failpoint: Failpoint = armed === undefined ? () => undefined : (name) => hit(armed.get(name));
@@ -25,8 +31,8 @@ async function hit(point: Armed | undefined): Promise<void> {
   await point.action();
 }
 
-function parse(text: string | undefined): ReadonlyMap<string, Armed> | undefined {
-  if (text === undefined || text === '') return undefined;
+function parse(text: string): ReadonlyMap<string, Armed> | undefined {
+  if (text === '') return undefined;
   return new Map(text.split(';').map((term) => parseTerm(term)));
 }
 

@@ -1,4 +1,4 @@
 export * from './error.ts';
 export * from './status.ts';
 export * from './io-error.ts';
-export { failpoint } from './failpoints.ts';
+export { failpoint, failpointEnvironment } from './failpoints.ts';
