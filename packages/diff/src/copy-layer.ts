@@ -65,9 +65,10 @@ export async function copyLayer(sys: Syscalls, { from, to, maps }: CopyRequest):
     try {
       const copier = new LayerCopier(sys, new EntryMaker(sys, tree, []), (path) => tree.directory(path));
       copier.copy(source);
-      const { uid, gid, mode } = sys.fstatat(source, '', AT_EMPTY_PATH);
+      const { uid, gid, mode, atimeNs, mtimeNs } = sys.fstatat(source, '', AT_EMPTY_PATH);
       sys.fchownat(AT_FDCWD, to, uid, gid, AT_SYMLINK_NOFOLLOW);
       sys.fchmodat(AT_FDCWD, to, mode & 0o7777);
+      sys.utimensat(AT_FDCWD, to, atimeNs, mtimeNs, AT_SYMLINK_NOFOLLOW);
     } finally {
       tree.close();
     }

@@ -3,11 +3,12 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { DaemonProcess } from './gantryd.ts';
 
-/** A stock containerd below `dir`, without CRI; not started yet. `more` are lines of its configuration. */
+/** A stock containerd below `dir`, without CRI; not started yet. `more` are lines of its configuration, `program` is another one. */
 export function stockContainerd(
   dir: string,
   state = path.join(dir, 'state'),
   more: readonly string[] = [],
+  program = 'containerd',
 ): DaemonProcess {
   mkdirSync(dir, { recursive: true });
   const address = path.join(dir, 'c.sock');
@@ -30,5 +31,5 @@ export function stockContainerd(
       '',
     ].join('\n'),
   );
-  return new DaemonProcess('containerd', address, ['containerd', '--config', config], path.join(dir, 'containerd.log'));
+  return new DaemonProcess('containerd', address, [program, '--config', config], path.join(dir, 'containerd.log'));
 }

@@ -3,6 +3,7 @@ import { invalidArgument, isCode } from '@gantry/errors';
 import type { Client, CreateContainerOptions, StdioRequest, TaskProcess } from '@gantry/client';
 import type { Mount } from '@gantry/oci';
 import type { Command, Context, FlagTable, Parsed } from '../args/command.ts';
+import { userNamespaceOf } from '../args/user-namespace.ts';
 import { parseBytes, parseCpus, parseEnv, parseMount, parseVolume } from '../args/values.ts';
 import { runAttached } from '../attach/run-attached.ts';
 import { requireTerminal, terminalSize } from '../attach/terminal.ts';
@@ -31,6 +32,17 @@ const flags: FlagTable = {
   hostname: { type: 'string', value: 'NAME', help: 'default: the id' },
   network: { type: 'string', value: 'none|host', help: 'none (default): loopback only' },
   'net-host': { type: 'boolean', help: 'the same as --network host' },
+  userns: {
+    type: 'string',
+    value: 'host|NAME',
+    help: 'a user namespace with the ids that /etc/subuid and /etc/subgid give to NAME; host (default): none',
+  },
+  uidmap: {
+    type: 'list',
+    value: 'CONTAINER:HOST:LENGTH',
+    help: 'a user namespace with these user ids; the image is shared all the same. Alone it says the groups too',
+  },
+  gidmap: { type: 'list', value: 'CONTAINER:HOST:LENGTH', help: 'the same for group ids' },
   label: { type: 'list', short: 'l', value: 'KEY=VALUE', help: 'label of the container record' },
   pull: { type: 'string', value: 'missing|always|never', help: 'when to pull the image; default missing' },
   runtime: { type: 'string', value: 'NAME', help: 'runtime handler; default io.containerd.runc.v2' },
@@ -156,6 +168,11 @@ async function createFromFlags(client: Client, id: string, parsed: Parsed, logFi
       ...(parsed.lists.get('volume') ?? []).map(parseVolume),
     ],
     network,
+    userNamespace: userNamespaceOf({
+      userns: parsed.strings.get('userns'),
+      uidmap: parsed.lists.get('uidmap') ?? [],
+      gidmap: parsed.lists.get('gidmap') ?? [],
+    }),
     hostname: parsed.strings.get('hostname') ?? (network === 'host' ? undefined : hostnameOf(id)),
     runtime: parsed.strings.get('runtime'),
     labels: labelsOf(parsed, logFile),

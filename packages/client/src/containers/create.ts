@@ -2,11 +2,13 @@
 import { existsSync } from 'node:fs';
 import { typeUrls } from '@gantry/api';
 import type { containers, types, wellKnown } from '@gantry/api';
-import { alreadyExists, GantryError, isCode, messageOf } from '@gantry/errors';
+import { alreadyExists, failedPrecondition, GantryError, invalidArgument, isCode, messageOf } from '@gantry/errors';
 import { linux } from '@gantry/libc';
-import type { ImageConfig } from '@gantry/oci';
+import { formatIdMap, gidMappingLabel, uidMappingLabel } from '@gantry/oci';
+import type { IdMaps, ImageConfig } from '@gantry/oci';
 import type { ImagesClient } from '../images/images.ts';
 import type { ContainersClient } from '../services/containers.ts';
+import type { IntrospectionClient } from '../services/introspection.ts';
 import type { LeasesClient } from '../services/leases.ts';
 import type { SnapshotsClient } from '../services/snapshots.ts';
 import { generateSpec } from '../spec/generate.ts';
@@ -30,6 +32,7 @@ export interface CreateComponents {
   readonly snapshots: SnapshotsClient;
   readonly containers: ContainersClient;
   readonly leases: LeasesClient;
+  readonly introspection: IntrospectionClient;
 }
 
 type ChosenByCaller = Omit<SpecOptions, 'id' | 'namespace' | 'image' | 'user' | 'privileged' | 'unifiedCgroups'>;
@@ -57,12 +60,16 @@ export async function createContainer(
 ): Promise<containers.Container> {
   const { id, signal, timeoutMs } = options;
   const namespace = options.namespace ?? components.namespace;
+  if (options.privileged === true && options.userNamespace !== undefined) {
+    throw invalidArgument('a privileged container has the host’s ids: it cannot be in a user namespace');
+  }
   await using lease = await components.leases.with({ namespace });
   const call: CallOptions = { signal, timeoutMs, namespace, lease: lease.id };
   const image = await components.images.get(options.image, call);
   const config = await components.images.config(image, call);
   const parent = await components.images.unpack(image, { ...call, snapshotter: components.snapshots.snapshotter });
-  const mounts = await prepareRootfs(components, id, parent, call);
+  const labels = await mappingLabels(components, options.userNamespace, call);
+  const mounts = await prepareRootfs(components, { id, parent, labels }, call);
   try {
     const process = imageProcess(config);
     const spec = generateSpec({
@@ -91,15 +98,37 @@ export async function createContainer(
   }
 }
 
+/**
+ * What tells the snapshotter whose ids are whose. Failed precondition where it cannot show a layer's files so: copying the image to
+ * change its owners is not done behind anybody's back.
+ */
+async function mappingLabels(
+  { introspection, snapshots }: CreateComponents,
+  maps: IdMaps | undefined,
+  call: CallOptions,
+): Promise<Record<string, string>> {
+  if (maps === undefined) return {};
+  const { snapshotter } = snapshots;
+  const plugins = await introspection.plugins([`type==io.containerd.snapshotter.v1, id==${snapshotter}`], call);
+  if (!plugins.some(({ capabilities }) => capabilities.includes('remap-ids'))) {
+    throw failedPrecondition(
+      `snapshotter ${snapshotter} cannot map the ids of layers on this host, which a container in a user namespace needs`,
+    );
+  }
+  return {
+    [uidMappingLabel]: formatIdMap(maps.uidMappings),
+    [gidMappingLabel]: formatIdMap(maps.gidMappings),
+  };
+}
+
 /** A snapshot that is taken is most often a container that exists: then that is what is said. */
 async function prepareRootfs(
   { containers: records, snapshots }: CreateComponents,
-  id: string,
-  parent: string,
+  { id, parent, labels }: { readonly id: string; readonly parent: string; readonly labels: Record<string, string> },
   call: CallOptions,
 ): Promise<types.Mount[]> {
   try {
-    return await snapshots.prepare(id, parent, call);
+    return await snapshots.prepare(id, parent, { ...call, labels });
   } catch (err) {
     if (!isCode(err, 'already exists')) throw err;
     const exists = await records.get(id, call).then(

@@ -14,5 +14,13 @@ export const hostNetworkMounts: readonly Mount[] = ['/etc/hosts', '/etc/resolv.c
   options: ['rbind', 'ro'],
 }));
 
+/** The host's own, for a container in its network namespace that may not mount a new one. */
+export const hostSysMount: Mount = {
+  destination: '/sys',
+  type: 'bind',
+  source: '/sys',
+  options: ['rbind', 'rro', 'nosuid', 'noexec', 'nodev'],
+};
+
 export const denyAllDevices: LinuxDeviceRule = { allow: false, access: 'rwm' };
 export const allowAllDevices: LinuxDeviceRule = { allow: true, access: 'rwm' };

@@ -3,8 +3,8 @@
  * caller asked for. A pure function of its options; users are resolved and the host is looked at before.
  */
 import { defaultCapabilities, defaultMaskedPaths, defaultMounts, defaultReadonlyPaths } from '@gantry/oci';
-import type { LinuxNamespace, Mount, Process, Spec } from '@gantry/oci';
-import { defaultNofile, defaultPath, denyAllDevices, hostNetworkMounts } from './defaults.ts';
+import type { IdMaps, LinuxNamespace, Mount, Process, Spec } from '@gantry/oci';
+import { defaultNofile, defaultPath, denyAllDevices, hostNetworkMounts, hostSysMount } from './defaults.ts';
 import { mergeEnvironment } from './environment.ts';
 import { privilegedLinux, privilegedMounts } from './privileged.ts';
 import type { HostPrivileges } from './privileged.ts';
@@ -52,6 +52,8 @@ export interface SpecOptions extends ProcessOptions {
   readonly mounts?: readonly Mount[] | undefined;
   /** `none`: a network namespace of its own with loopback only. */
   readonly network?: 'none' | 'host' | undefined;
+  /** A user namespace with these ids; default: the host's. */
+  readonly userNamespace?: IdMaps | undefined;
   /** Given: everything this process may do itself, and the host's devices. */
   readonly privileged?: HostPrivileges | undefined;
   /** Default true; false leaves system calls unfiltered. */
@@ -65,7 +67,9 @@ export interface SpecOptions extends ProcessOptions {
 export function generateSpec(options: SpecOptions): Spec {
   const hostNetwork = options.network === 'host';
   const base = options.privileged === undefined ? [...defaultMounts] : privilegedMounts(defaultMounts);
-  const mounts = [...base, ...(hostNetwork ? hostNetworkMounts : []), ...(options.mounts ?? [])];
+  // A new sysfs shows the network, which is not the user namespace's: the kernel refuses it.
+  const foreignNetwork = hostNetwork && options.userNamespace !== undefined ? [hostSysMount] : [];
+  const mounts = [...base, ...(hostNetwork ? hostNetworkMounts : []), ...foreignNetwork, ...(options.mounts ?? [])];
   return {
     ociVersion,
     process: generateProcess(options),
@@ -122,6 +126,7 @@ function generateLinux(options: SpecOptions, hostNetwork: boolean): NonNullable<
     { type: 'uts' },
     { type: 'mount' },
     ...(hostNetwork ? [] : [{ type: 'network' as const }]),
+    ...(options.userNamespace === undefined ? [] : [{ type: 'user' as const }]),
     ...(options.unifiedCgroups === true ? [{ type: 'cgroup' as const }] : []),
   ];
   const limits = {
@@ -130,7 +135,7 @@ function generateLinux(options: SpecOptions, hostNetwork: boolean): NonNullable<
       ? {}
       : { cpu: { quota: Math.round(options.cpus * cpuPeriodUs), period: cpuPeriodUs } }),
   };
-  const common = { cgroupsPath: `/${options.namespace}/${options.id}`, namespaces };
+  const common = { cgroupsPath: `/${options.namespace}/${options.id}`, namespaces, ...options.userNamespace };
   if (options.privileged !== undefined) return { ...common, ...privilegedLinux(options.privileged, limits) };
   return {
     ...common,
