@@ -3,6 +3,7 @@
  * them, by every client that can ask for it.
  */
 import t from 'tap';
+import type { Test } from 'tap';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { connect } from '@gantry/client';
@@ -48,12 +49,7 @@ async function names(items: AsyncIterable<{ readonly name: string }>): Promise<s
   return found;
 }
 
-function ok(
-  t: Pick<typeof import('tap').default, 'equal'>,
-  result: CommandResult,
-  stdout: string,
-  what = 'output',
-): void {
+function ok(t: Pick<Test, 'equal'>, result: CommandResult, stdout: string, what = 'output'): void {
   t.equal(`${result.stdout}${result.code === 0 ? '' : `exit ${result.code}: ${result.stderr}`}`, stdout, what);
 }
 
