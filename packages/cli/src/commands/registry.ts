@@ -123,7 +123,8 @@ async function platformToPush(
 /** Nothing is shown to scripts. */
 function screenOf({ parsed, format, write }: Context): Screen | undefined {
   if (flagGiven(parsed, 'quiet') || format === 'json') return undefined;
-  return { write, columns: process.stdout.isTTY ? process.stdout.columns : undefined };
+  const { isTTY, columns, rows } = process.stdout;
+  return { write, columns: isTTY ? columns : undefined, rows };
 }
 
 function registryOptions(parsed: Parsed): Pick<PullOptions, 'credentials' | 'hostsDir' | 'plainHttp'> {

@@ -25,6 +25,31 @@ t.test('without a terminal each change of a layer is a line', (t) => {
   t.end();
 });
 
+t.test('a layer that needed no unpacking is complete in the end, if the pull was', (t) => {
+  for (const [state, last] of [
+    ['Pull complete', 'Pull complete'],
+    [undefined, 'Download complete'],
+  ] as const) {
+    let out = '';
+    const view = new TransferView('pull', { write: (text) => void (out += text), columns: undefined });
+    view.update(news('complete'));
+    view.end(state);
+    t.equal(out.trimEnd().split('\n').at(-1), `abababababab: ${last}`);
+  }
+  t.end();
+});
+
+t.test('more layers than rows: only what can be reached is repainted', (t) => {
+  let out = '';
+  const view = new TransferView('pull', { write: (text) => void (out += text), columns: 80, rows: 4 });
+  for (const digit of '0123456789') view.update({ ...news('waiting'), digest: `sha256:${digit.repeat(64)}` });
+  out = '';
+  view.end();
+  const ids = ['7', '8', '9'].map((digit) => `\r\u001b[K${digit.repeat(12)}: Waiting\n`);
+  t.equal(out, `\u001b[3A${ids.join('')}`);
+  t.end();
+});
+
 t.test('on a terminal lines are repainted in place and never wrap', (t) => {
   for (const columns of [10, 40, 200]) {
     let out = '';

@@ -11,6 +11,8 @@ export interface Screen {
   readonly write: (text: string) => void;
   /** Columns; undefined when it is no terminal. */
   readonly columns: number | undefined;
+  /** Rows of the terminal; what does not fit is not repainted. */
+  readonly rows?: number | undefined;
 }
 
 /** What the server's words mean to people, by direction; others are not shown. */
@@ -73,16 +75,24 @@ export class TransferView {
     }
   }
 
-  /** Paints what is left to be painted. */
-  end(): void {
+  /** Paints what is left to be painted. `state`: what layers are in the end whose last news was that they have come. */
+  end(state?: 'Pull complete'): void {
+    for (const line of this.#lines.values()) {
+      if (state === undefined || line.state !== 'Download complete') continue;
+      line.state = state;
+      if (this.#screen.columns === undefined) this.#screen.write(`${visible(line.id)}: ${state}\n`);
+    }
     if (this.#screen.columns !== undefined && this.#lines.size > 0) this.#paint();
   }
 
   #paint(): void {
     const columns = this.#screen.columns ?? 0;
-    const text = [...this.#lines.values()].map((line) => `\r\u001b[K${shown(line, columns)}\n`).join('');
+    // What has scrolled off the top cannot be reached again: the last lines are shown, one row is the cursor's.
+    const fit = Math.max(1, (this.#screen.rows ?? Infinity) - 1);
+    const lines = [...this.#lines.values()].slice(-Math.min(fit, this.#lines.size));
+    const text = lines.map((line) => `\r\u001b[K${shown(line, columns)}\n`).join('');
     this.#screen.write(`${this.#painted === 0 ? '' : `\u001b[${this.#painted}A`}${text}`);
-    this.#painted = this.#lines.size;
+    this.#painted = lines.length;
     this.#paintedMs = performance.now();
   }
 }

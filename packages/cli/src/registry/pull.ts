@@ -13,16 +13,25 @@ export async function pullShown(
 ): Promise<ImageRecord> {
   const view = screen && new TransferView('pull', screen);
   try {
-    return await client.images.pull(name, { ...options, onProgress: view && ((progress) => view.update(progress)) });
-  } finally {
+    const onProgress: PullOptions['onProgress'] = view && ((progress) => view.update(progress));
+    const image = await client.images.pull(name, { ...options, onProgress });
+    // A layer that another image has had unpacked is not unpacked again, and nobody says so.
+    view?.end(options.unpack === false ? undefined : 'Pull complete');
+    return image;
+  } catch (err) {
     view?.end();
+    throw err;
   }
 }
 
 /** Where news go that are not the result: stderr. */
 export function errorScreen(): Screen {
   const { stderr } = process;
-  return { write: (text) => void stderr.write(text), columns: stderr.isTTY ? stderr.columns : undefined };
+  return {
+    write: (text) => void stderr.write(text),
+    columns: stderr.isTTY ? stderr.columns : undefined,
+    rows: stderr.rows,
+  };
 }
 
 export const pullPolicies = ['missing', 'always', 'never'] as const;
