@@ -1,7 +1,7 @@
 /** Namespaces of a container: made, mapped, joined and shared; as root, one real container a test. */
 import t from 'tap';
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { mkdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Bundle, whyNotReal } from './testing/scenario.ts';
 
@@ -37,6 +37,31 @@ t.test('a user namespace maps the container’s root to a plain user of the host
       .map((line) => line.trim().replaceAll(/ +/g, ' ')),
     ['0 100000 1000', '0', '0', '1 3', 'allow'],
   );
+  t.end();
+});
+
+t.test('the root file system of a user namespace is a directory with mapped ids', { skip }, (t) => {
+  const b = bundle(t);
+  const maps = ['uidmap=0:100000:1000', 'gidmap=0:100000:1000'];
+  const { output, status, result } = b.runOnce(
+    ['sh', '-c', 'stat -c %u:%g / /bin/sh; echo x > /made; chown 5:6 /made; stat -c %u:%g /made'],
+    (spec) => {
+      spec.linux.namespaces?.push({ type: 'user' });
+      spec.linux.uidMappings = [{ containerID: 0, hostID: 100_000, size: 1000 }];
+      spec.linux.gidMappings = [{ containerID: 0, hostID: 100_000, size: 1000 }];
+    },
+    { rootfs: [{ type: 'bind', source: b.rootfs, options: [...maps, 'rw', 'rbind'] }] },
+  );
+  if (result.error?.message.includes('MOUNT_ATTR_IDMAP') === true) {
+    t.comment('skipped: this file system has no id-mapped mounts');
+    t.end();
+    return;
+  }
+  t.same(result.leaks, []);
+  t.equal(status, 0, output + JSON.stringify(result.error));
+  t.equal(output, '0:0\n0:0\n5:6\n');
+  const { uid, gid } = statSync(join(b.rootfs, 'made'));
+  t.same([uid, gid], [5, 6], 'stored as the container has it');
   t.end();
 });
 

@@ -173,9 +173,10 @@ export class Bundle {
   runOnce(
     args: readonly string[],
     change?: (spec: TestSpec) => void,
+    more: Pick<Scenario, 'rootfs'> = {},
   ): { result: ScenarioResult; status: number; output: string } {
     const steps: Step[] = [{ do: 'start' }, { do: 'wait' }, { do: 'destroy' }];
-    const result = this.run({ spec: this.spec(args, change), steps });
+    const result = this.run({ spec: this.spec(args, change), steps, ...more });
     return { result, status: result.steps[1]?.status ?? -1, output: result.output };
   }
 

@@ -3,7 +3,7 @@
  * configuration gives it, and through a shim that announces itself as the later ones do.
  */
 import t from 'tap';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { ctr, gantryd, hostState, imageName, leaks, missing, ociArchive, processesWith } from '../index.ts';
 import { removeScratch, run, runOnTerminal, scratchDirectory, scratchNamespace, until } from '../index.ts';
@@ -23,6 +23,8 @@ t.setTimeout(120_000);
 t.test('containers in shims that are not ours', { skip, timeout: 110_000 }, async (t) => {
   const dir = scratchDirectory();
   const namespace = scratchNamespace('f');
+  // The root of a container in a user namespace gets at its bundle as anybody else would.
+  chmodSync(dir, 0o711);
   const bin = path.join(dir, 'bin');
   mkdirSync(bin);
   writeFileSync(path.join(bin, 'containerd-shim-announcing-v3'), announcing, { mode: 0o755 });
@@ -60,6 +62,11 @@ t.test('containers in shims that are not ours', { skip, timeout: 110_000 }, asyn
     t.match(bad.stderr, /runc create failed: .*no-such-program/, 'it is runc that says so');
     await nothingLeft();
   }
+
+  const ids = ['--uidmap', '0:100000:65536', '--gidmap', '0:100000:65536', '--runtime', 'io.containerd.runc.v2'];
+  const mapped = await call('run', '--rm', ...ids, imageName, 'mapped', 'stat', '-c', '%u', '/');
+  t.same([mapped.stdout, mapped.stderr], ['0\n', ''], 'its root, which is not ours, gets at its root file system');
+  await nothingLeft();
 
   const by = ['--runtime', 'io.containerd.announcing.v3'];
   const words = ['-a', daemon.address, '-n', namespace, 'run', '--rm', '-t', ...by, imageName, 'tty', 'tty'];

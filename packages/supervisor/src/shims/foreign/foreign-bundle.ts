@@ -1,6 +1,7 @@
 /**
  * What a bundle has when its shim is not ours, by containerd's names:
  *
+ *   ./                 0700; 0710 and of the group of the container's root where that is not the host's
  *   shim-binary-path   the shim's program; that it is there says that the shim is not ours
  *   config.json        as the client wrote it
  *   rootfs/            where the shim mounts the root file system, on the host
@@ -10,11 +11,12 @@
  *   shim.pid           which process it is, if it says so
  *   sandbox            the sandbox whose shim it is, and not the container's own
  */
-import { mkdir, open, readFile, rename, rmdir, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, open, readFile, rename, rmdir, writeFile } from 'node:fs/promises';
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { wrap } from '@gantry/errors';
 import { isErrno, linux, MNT_DETACH, UMOUNT_NOFOLLOW } from '@gantry/libc';
+import { hostIdOf, parseSpec } from '@gantry/oci';
 import { parseBootstrap } from './bootstrap.ts';
 import type { Bootstrap } from './bootstrap.ts';
 
@@ -50,6 +52,22 @@ export async function fillBundle(
   await mkdir(path.join(bundle, 'rootfs'), { mode: 0o711 });
   await mkdir(path.join(bundle, 'work'), { mode: 0o711 });
   await (await open(path.join(bundle, 'log'), 'a', 0o600)).close();
+  const gid = mappedRootGroup(config);
+  if (gid === undefined || gid === 0) return;
+  // Its root, another one than ours, has to get at the root file system.
+  await chown(bundle, process.getuid?.() ?? 0, gid);
+  await chmod(bundle, 0o710);
+}
+
+/** The host's id of group 0 of a container in a user namespace; undefined for others, and for what is no configuration. */
+function mappedRootGroup(config: Uint8Array): number | undefined {
+  try {
+    const { linux: { gidMappings = [] } = {} } = parseSpec(Buffer.from(config));
+    return gidMappings.length === 0 ? undefined : hostIdOf(gidMappings, 0);
+  } catch {
+    // The shim says what is wrong with it.
+    return undefined;
+  }
 }
 
 export async function writeBootstrap(bundle: string, bootstrap: Bootstrap): Promise<void> {
