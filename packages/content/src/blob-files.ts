@@ -2,20 +2,35 @@
  * Blobs as files: `blobs/<algorithm>/<encoded>`, mode 0444, complete whenever they are visible. One copy serves all
  * namespaces. Who changes a blob's existence holds its lock (`exclusive`).
  */
-import { chmod, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { hasErrno, ioError } from '@gantry/errors';
 import { digestAlgorithm, digestEncoded, isDigest } from '@gantry/oci';
 import type { Digest } from '@gantry/oci';
 import { KeyedLock } from './keyed-lock.ts';
 
+/** A blob as a file, for as long as it is not disposed. */
+export interface LocalBlob extends AsyncDisposable {
+  readonly path: string;
+}
+
+/** The bytes of a blob that is not a file here, from `start` up to `end`. */
+export type FarReader = (start: bigint, end: bigint) => AsyncIterable<Uint8Array>;
+
 export class BlobFiles {
   readonly root: string;
+  /** Whether every blob is a file here. */
+  readonly isHere: boolean = true;
   readonly #lock = new KeyedLock();
 
   /** `root` is the `blobs` directory. */
   constructor(root: string) {
     this.root = root;
+  }
+
+  /** Makes the directory. */
+  async prepare(): Promise<void> {
+    await mkdir(this.root, { recursive: true, mode: 0o755 });
   }
 
   /** Where the blob is or would be. The digest was parsed, so its parts are safe path components. */
@@ -28,8 +43,9 @@ export class BlobFiles {
     return this.#lock.run(digest, fn);
   }
 
-  /** The size in bytes, undefined when there is no such blob. */
-  async sizeOf(digest: Digest): Promise<bigint | undefined> {
+  /** The size in bytes, undefined when there is no such blob. `namespace` is whose blob it is, or is to be. */
+  async sizeOf(digest: Digest, namespace: string): Promise<bigint | undefined> {
+    void namespace; // one copy for all
     try {
       return (await stat(this.pathOf(digest), { bigint: true })).size;
     } catch (err) {
@@ -42,10 +58,10 @@ export class BlobFiles {
    * Turns a complete, closed and synced file of this file system into the blob: durable when it resolves. The file is
    * gone from its old place; when the blob exists already it is left where it is. Call under `exclusive`.
    */
-  async publish(file: string, digest: Digest): Promise<void> {
+  async publish(file: string, digest: Digest, namespace: string): Promise<void> {
     const target = this.pathOf(digest);
     try {
-      if ((await this.sizeOf(digest)) !== undefined) return;
+      if ((await this.sizeOf(digest, namespace)) !== undefined) return;
       await chmod(file, 0o444);
       await makeDurableDirectory(path.dirname(target));
       await rename(file, target);
@@ -58,6 +74,24 @@ export class BlobFiles {
   /** Removes a blob; nothing happens when it is not there. Call under `exclusive`. */
   async remove(digest: Digest): Promise<void> {
     await rm(this.pathOf(digest), { force: true });
+  }
+
+  /** How to read a blob that is not a file here; undefined when it is. */
+  async elsewhere(digest: Digest, namespace: string): Promise<FarReader | undefined> {
+    void digest;
+    void namespace;
+    return undefined;
+  }
+
+  /** The blob as a file. */
+  async local(digest: Digest, namespace: string): Promise<LocalBlob> {
+    void namespace;
+    return { path: this.pathOf(digest), [Symbol.asyncDispose]: async () => undefined };
+  }
+
+  /** A copy of the blob. */
+  async copyTo(digest: Digest, namespace: string, file: string): Promise<void> {
+    await copyFile((await this.local(digest, namespace)).path, file);
   }
 
   /** Every blob on disk. Files that do not look like one are passed over. */

@@ -7,7 +7,7 @@
  */
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
-import { alreadyExists, invalidArgument, ioError, notFound, outOfRange, unavailable } from '@gantry/errors';
+import { alreadyExists, dataLoss, invalidArgument, ioError, notFound, outOfRange, unavailable } from '@gantry/errors';
 import { parseDigest } from '@gantry/oci';
 import type { Digest } from '@gantry/oci';
 import {
@@ -21,6 +21,7 @@ import {
 } from '@gantry/store';
 import type { Labels, Store, Transaction } from '@gantry/store';
 import { BlobFiles } from './blob-files.ts';
+import type { LocalBlob } from './blob-files.ts';
 import { BufferPool } from './buffer-pool.ts';
 import type {
   ContentInfo,
@@ -31,6 +32,8 @@ import type {
   Writer,
   WriterOptions,
 } from './content.ts';
+import { FarBlobFiles } from './far-content.ts';
+import type { FarContent } from './far-content.ts';
 import { IngestFiles } from './ingest-files.ts';
 import { IngestWriter } from './ingest-writer.ts';
 import type { IngestOwner } from './ingest-writer.ts';
@@ -60,6 +63,8 @@ export interface ContentStoreOptions {
    * default; to send a blob is always allowed, and it is stored once.
    */
   readonly shares?: (namespace: string) => boolean;
+  /** Where the bytes of blobs are, when that is another process: see far-content.ts. */
+  readonly far?: FarContent | undefined;
 }
 
 /** See the top of this file and content.ts for the guarantees. Digests are text from outside and are parsed here. */
@@ -74,17 +79,19 @@ export class ContentStore {
   /** `namespace/ref` → since when, and the writer once it is open. */
   readonly #writers = new Map<string, { readonly sinceMs: number; writer?: IngestWriter }>();
 
-  constructor({ root, store, shares }: ContentStoreOptions) {
+  constructor({ root, store, shares, far }: ContentStoreOptions) {
     this.root = root;
     this.#store = store;
     this.#shares = shares;
-    this.#blobs = new BlobFiles(path.join(root, 'blobs'));
+    const blobs = path.join(root, 'blobs');
+    const fetched = path.join(root, 'fetched');
+    this.#blobs = far === undefined ? new BlobFiles(blobs) : new FarBlobFiles({ root: blobs, fetched, store, far });
     this.#ingests = new IngestFiles(path.join(root, 'ingest'));
   }
 
   /** Makes the directories and compares disk and records. Call once, before anything else. */
   async reconcile(): Promise<ContentReport> {
-    await mkdir(this.#blobs.root, { recursive: true, mode: 0o755 });
+    await this.#blobs.prepare();
     await mkdir(this.#ingests.root, { recursive: true, mode: 0o755 });
     return reconcileContent(this.#store, this.#blobs, this.#ingests);
   }
@@ -142,7 +149,12 @@ export class ContentStore {
     removeLeaseResource(tx, namespace, lease, leaseResourceTypes.content, digest);
   }
 
-  /** The blob's file, for readers that open it themselves; read-only. Throws not found. */
+  /** The blob's file, for readers that open it themselves; read-only. Throws not found; unavailable when it cannot be fetched. */
+  async localFile(namespace: string, digest: string): Promise<LocalBlob> {
+    return this.#blobs.local(this.info(namespace, digest).digest, namespace);
+  }
+
+  /** Where the blob is in a store whose blobs are files here. Throws not found. */
   blobPath(namespace: string, digest: string): string {
     return this.#blobs.pathOf(this.info(namespace, digest).digest);
   }
@@ -163,7 +175,7 @@ export class ContentStore {
       length > smallPieceBytes ? this.#buffers.take() : Buffer.allocUnsafe(length),
     );
     for await (const { bytes, buffer } of pieces) {
-      const isLent = buffer.length === readPieceBytes;
+      const isLent = buffer?.length === readPieceBytes;
       yield { bytes, release: isLent ? () => this.#buffers.give(buffer) : () => undefined };
     }
   }
@@ -173,12 +185,17 @@ export class ContentStore {
     digest: string,
     options: ReadOptions,
     bufferFor: (length: number) => Buffer,
-  ): AsyncGenerator<{ readonly bytes: Buffer; readonly buffer: Buffer }> {
+  ): AsyncGenerator<{ readonly bytes: Buffer; readonly buffer: Buffer | undefined }> {
     const info = this.info(namespace, digest);
     const start = options.offset === undefined || options.offset < 0n ? 0n : options.offset;
     if (start > info.size) throw outOfRange(`content ${info.digest}: offset ${start} past the end at ${info.size}`);
     const wanted = options.size === undefined || options.size <= 0n ? info.size : options.size;
     const end = start + wanted > info.size ? info.size : start + wanted;
+    const elsewhere = await this.#blobs.elsewhere(info.digest, namespace);
+    if (elsewhere !== undefined) {
+      if (start < end) yield* piecesFrom(elsewhere(start, end), end - start, info.digest);
+      return;
+    }
     const file = this.#blobs.pathOf(info.digest);
     for (let position = start; position < end;) {
       const length = Math.min(readPieceBytes, Number(end - position));
@@ -220,7 +237,7 @@ export class ContentStore {
       place.writer =
         expected === ''
           ? await begin(undefined)
-          : await this.#blobs.exclusive(expected, async () => begin(await this.#adoptable(expected, total)));
+          : await this.#blobs.exclusive(expected, async () => begin(await this.#adoptable(namespace, expected, total)));
       return place.writer;
     } catch (err) {
       this.#writers.delete(name);
@@ -277,10 +294,10 @@ export class ContentStore {
   }
 
   /** The size of a blob that may be taken over; a total that contradicts it is a mistake to be found at the commit. */
-  async #adoptable(digest: Digest, total: bigint): Promise<bigint | undefined> {
+  async #adoptable(namespace: string, digest: Digest, total: bigint): Promise<bigint | undefined> {
     const shares = this.#shares;
     const isShared = shares === undefined || namespacesWith(this.#store, digest).some(shares);
-    const size = isShared ? await this.#blobs.sizeOf(digest) : undefined;
+    const size = isShared ? await this.#blobs.sizeOf(digest, namespace) : undefined;
     return total === 0n || total === size ? size : undefined;
   }
 
@@ -334,6 +351,21 @@ export class ContentStore {
     if (writer !== undefined) return writer.status();
     return { ref, ...record, offset: await this.#ingests.sizeOf(namespace, ref) };
   }
+}
+
+/** What comes from another process, which must be as much as was asked for. */
+async function* piecesFrom(
+  source: AsyncIterable<Uint8Array>,
+  wanted: bigint,
+  digest: Digest,
+): AsyncGenerator<{ readonly bytes: Buffer; readonly buffer: undefined }> {
+  let left = wanted;
+  for await (const piece of source) {
+    left -= BigInt(piece.length);
+    if (left < 0n) break;
+    yield { bytes: Buffer.from(piece.buffer, piece.byteOffset, piece.byteLength), buffer: undefined };
+  }
+  if (left !== 0n) throw dataLoss(`content ${digest}: ${wanted - left} bytes came, ${wanted} were asked for`);
 }
 
 interface NewIngest {

@@ -4,7 +4,7 @@
  */
 import type { Hash } from 'node:crypto';
 import { createHash } from 'node:crypto';
-import { chmod, constants, copyFile, open } from 'node:fs/promises';
+import { chmod, constants, open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import {
   alreadyExists,
@@ -176,8 +176,8 @@ export class IngestWriter implements Writer {
     this.#handle = undefined;
     await failpoint('content.commit.after-sync');
     const { info, existed } = await this.#owner.blobs.exclusive(digest, async () => {
-      if (!this.#adopted) await this.#owner.blobs.publish(this.#path(), digest);
-      else if ((await this.#owner.blobs.sizeOf(digest)) === undefined)
+      if (!this.#adopted) await this.#owner.blobs.publish(this.#path(), digest, this.#namespace);
+      else if ((await this.#owner.blobs.sizeOf(digest, this.#namespace)) === undefined)
         throw unavailable(`shared blob ${digest} is gone`);
       await failpoint('content.commit.after-publish');
       return this.#owner.recordBlob(digest, this.#offset, labels);
@@ -235,7 +235,7 @@ export class IngestWriter implements Writer {
     const source = this.#expected;
     if (source === undefined) return;
     await this.#owner.ingests.make(this.#namespace, this.ref, this.#record);
-    await copyFile(this.#owner.blobs.pathOf(source), this.#path());
+    await this.#owner.blobs.copyTo(source, this.#namespace, this.#path());
     await chmod(this.#path(), 0o644);
     this.#adopted = false;
     await this.#openFile();

@@ -79,11 +79,13 @@ function* namespacesWithContent(reader: Reader): Generator<string> {
 }
 
 async function brokenBlobs(store: Store, blobs: BlobFiles): Promise<string[]> {
+  // What is in another process may be away, and is looked at when it is needed.
+  if (!blobs.isHere) return [];
   const broken: string[] = [];
   for (const { key, value } of store.scan(keys.content())) {
     const [, namespace = '', digest = ''] = key;
     const info = decodeInfo(digest, value);
-    const size = await blobs.sizeOf(info.digest);
+    const size = await blobs.sizeOf(info.digest, namespace);
     if (size === undefined) broken.push(`${namespace}/${digest}: no file`);
     else if (size !== info.size) broken.push(`${namespace}/${digest}: ${size} bytes on disk, ${info.size} recorded`);
   }

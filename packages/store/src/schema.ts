@@ -9,6 +9,7 @@
  *     sandboxes/<namespace>/<id>                   supervisor: the sandbox record
  *     images/<namespace>/<name>                    supervisor: target descriptor, labels
  *     content/<namespace>/<digest>                 content: size, times, labels; the blob itself is a file
+ *     far-blobs/<digest>                           content: the namespace of the other process that has the blob from us
  *     ingests/<namespace>/<ref>                    content: expected digest, total, times, expiry
  *     snapshots/<namespace>/<snapshotter>/<key>    snapshots: id, kind, parent, labels, usage
  *     snapshot-children/<namespace>/<snapshotter>/<parent>/<key>   empty; who has whom as parent
@@ -34,6 +35,7 @@ export const keys = {
   sandboxes: (namespace?: string, id?: string): Key => path('sandboxes', namespace, id),
   images: (namespace?: string, name?: string): Key => path('images', namespace, name),
   content: (namespace?: string, digest?: string): Key => path('content', namespace, digest),
+  farBlobs: (digest?: string): Key => path('far-blobs', digest),
   ingests: (namespace?: string, ref?: string): Key => path('ingests', namespace, ref),
   snapshots: (namespace?: string, snapshotter?: string, key?: string): Key =>
     path('snapshots', namespace, snapshotter, key),

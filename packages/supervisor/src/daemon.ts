@@ -38,6 +38,7 @@ import { GarbageCollector } from './gc/collector.ts';
 import { acquireLock } from './lock.ts';
 import type { Log } from './log.ts';
 import { pluginList } from './plugins.ts';
+import { ProxyContent } from './proxy/proxy-content.ts';
 import { ProxyDiffer } from './proxy/proxy-differ.ts';
 import { ProxySandboxController } from './proxy/proxy-sandbox-controller.ts';
 import { RestartMonitor } from './restart/monitor.ts';
@@ -207,7 +208,9 @@ async function openRooms(config: Config, events: EventExchange, log: Log, teardo
   const store = await openStore(path.join(root, 'meta'));
   teardowns.push(() => store.close());
   keepDescriptorsFromChildren();
+  const far = openFarContent(config, teardowns);
   const blobs = new ContentStore({
+    far,
     root: path.join(root, 'content'),
     store,
     ...(config.sharingPolicy === 'isolated' && { shares: (namespace) => isShareable(store, namespace) }),
@@ -285,6 +288,15 @@ async function openRooms(config: Config, events: EventExchange, log: Log, teardo
   teardowns.push(() => restarts.close());
   void reconciled.then(() => restarts.start());
   return { services, tasks: tasksBinding, reconciled };
+}
+
+/** Where the bytes of blobs are, when that is another process. */
+function openFarContent({ proxyPlugins }: Config, teardowns: Teardown[]): ProxyContent | undefined {
+  const [plugin] = proxiesOf(proxyPlugins, 'content');
+  if (plugin === undefined) return undefined;
+  const far = new ProxyContent(plugin);
+  teardowns.push(() => far.close());
+  return far;
 }
 
 /** Our own differ and those in other processes, in the order of the configuration. */

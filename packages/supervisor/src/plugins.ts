@@ -54,10 +54,12 @@ export function pluginList({ root, snapshotters, gc, proxies }: PluginListOption
         capabilities: [...capabilities],
       }),
     );
+  // Blobs are in one place: ours is not used when there is another.
+  const farContent = others('content', 'io.containerd.content.v1');
   return [
-    plugin('io.containerd.content.v1', 'content', {
-      exports: { root: path.join(root, 'content') },
-    }),
+    ...(farContent.length > 0
+      ? farContent
+      : [plugin('io.containerd.content.v1', 'content', { exports: { root: path.join(root, 'content') } })]),
     ...snapshotters.map(({ name, exports, capabilities = [], platform = '', error }) =>
       plugin('io.containerd.snapshotter.v1', name, {
         platforms: platform === '' ? platforms : [platformNamed(platform)],

@@ -4,7 +4,7 @@
  */
 import t from 'tap';
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -60,6 +60,32 @@ function daemonWith(dir: string, lines: readonly string[]): DaemonProcess & { ro
 /** What nothing refers to stays. */
 const kept = { 'containerd.io/gc.root': '2020-01-01T00:00:00Z' };
 
+/** Stops the process; a busy machine takes its time to tell all of its threads. */
+async function stopped(pid: number): Promise<void> {
+  process.kill(pid, 'SIGSTOP');
+  const threads = `/proc/${pid}/task`;
+  const isStopped = (id: string): boolean => {
+    try {
+      return / T /.test(readFileSync(path.join(threads, id, 'stat'), 'latin1'));
+    } catch {
+      return true; // it has ended
+    }
+  };
+  await until('the process to stop', () => readdirSync(threads).every(isStopped), patienceMs);
+}
+
+/** What ends behind an answer may take a moment. */
+async function cleanEnd(
+  test: Pick<typeof t, 'same'>,
+  before: ReturnType<typeof hostState>,
+  dir: string,
+  markers: readonly string[],
+): Promise<void> {
+  await until('the end of all', () => leaks(before, markers).length === 0, patienceMs).catch(() => undefined);
+  test.same(leaks(before, markers), [], 'nothing is left on the host');
+  removeScratch(dir);
+}
+
 const proxy = (type: string, address: string, ...more: string[]): string[] => [
   '[proxy_plugins.far]',
   `type = "${type}"`,
@@ -80,7 +106,11 @@ async function applied(
 ): Promise<{ readonly digest: string; readonly tree: string }> {
   const { timeoutMs = patienceMs, payloads = {} } = options;
   const { SnapshotsService: service } = snapshots;
-  const { mounts } = await client.transport.unary(service, service.methods.prepare, { snapshotter: 'native', key });
+  const { mounts } = await client.transport.unary(service, service.methods.prepare, {
+    snapshotter: 'native',
+    key,
+    labels: kept,
+  });
   const request = { diff: layer, mounts, payloads };
   const reply = await client.transport.unary(diff.DiffService, diff.DiffService.methods.apply, request, { timeoutMs });
   return { digest: reply.applied?.digest ?? '', tree: mounts[0]?.source ?? '' };
@@ -123,7 +153,7 @@ t.test(
     t.equal(far.digest, layer.digest);
     t.equal(readFileSync(path.join(far.tree, 'f'), 'utf8'), 'content');
 
-    process.kill(back.pid, 'SIGSTOP');
+    await stopped(back.pid);
     await t.rejects(applied(client, 'stopped', layer, { timeoutMs: 1000 }), { code: 'deadline exceeded' });
     process.kill(back.pid, 'SIGCONT');
     await back.kill();
@@ -199,8 +229,7 @@ t.test('what the far end does not know is done here, by a stream processor', { s
 
   await daemon.stop();
   await back.stop();
-  t.same(leaks(before, [dir, namespace]), [], 'nothing is left on the host');
-  removeScratch(dir);
+  await cleanEnd(t, before, dir, [dir, namespace]);
 });
 
 t.test('sandboxes of a controller in another process', { skip, timeout: 90_000 }, async (t) => {
@@ -298,6 +327,127 @@ t.test('sandboxes of a controller in another process', { skip, timeout: 90_000 }
   await until('the shim to end', () => !existsSync(`/proc/${pid}/stat`), patienceMs);
   await daemon.stop();
   await back.stop();
-  t.same(leaks(before, [dir, namespace]), [], 'nothing is left on the host');
-  removeScratch(dir);
+  await cleanEnd(t, before, dir, [dir, namespace]);
+});
+
+t.test('blobs in a stock containerd, which may be away', { skip, timeout: 90_000 }, async (t) => {
+  const before = hostState();
+  const dir = scratchDirectory();
+  const namespace = scratchNamespace('b');
+  const back = stockContainerd(path.join(dir, 's'));
+  const daemon = daemonWith(path.join(dir, 'g'), proxy('content', back.address));
+  const archive = path.join(dir, 'box.tar');
+  writeFileSync(archive, ociArchive());
+  killAtEnd(t, back, daemon);
+  await daemon.start();
+  using client = connect({ address: daemon.address, namespace, timeoutMs: patienceMs });
+  const bytes = Buffer.alloc(3_000_000, 'some blob ');
+  const digest = sha256(bytes);
+  const write = (): Promise<unknown> =>
+    client.content.write([bytes], { ref: 'one', expected: digest, sizeBytes: BigInt(bytes.length), labels: kept });
+  const away = { code: 'unavailable', message: /content store far at .*s\/c\.sock/ };
+  await t.rejects(write(), away, 'started without it');
+  t.same(await client.content.statuses(), [], 'nothing was begun');
+
+  await back.start();
+  using behind = connect({ address: back.address, namespace, timeoutMs: patienceMs });
+  await until(
+    'the connection',
+    () =>
+      write().then(
+        () => true,
+        () => false,
+      ),
+    patienceMs,
+  );
+  t.ok((await client.content.readAll(digest, 4_000_000)).equals(bytes));
+  const middle: Uint8Array[] = [];
+  for await (const piece of client.content.read(digest, { offset: 1_234_567n, size: 1_111_111n })) middle.push(piece);
+  t.ok(Buffer.concat(middle).equals(bytes.subarray(1_234_567, 1_234_567 + 1_111_111)));
+  t.equal((await behind.content.info(digest)).size, BigInt(bytes.length));
+
+  t.equal((await ctr(daemon, namespace, ['images', 'import', archive])).code, 0);
+  const run = (id: string) => ctr(daemon, namespace, ['run', '--rm', imageName, id, 'echo', id]);
+  t.equal((await run('x')).stdout, 'x\n', 'the differ has its blobs from there');
+  const count = async (of: Client): Promise<number> => {
+    let found = 0;
+    for await (const _ of of.content.list()) found += 1;
+    return found;
+  };
+  const sameCount = async (): Promise<boolean> => (await count(behind)) === (await count(client));
+  await until('what nobody refers to to be gone from both', sameCount, patienceMs);
+  t.ok((await count(behind)) >= 4, 'a manifest, a config, a layer and the one above');
+  const files = (): string[] => readdirSync(path.join(daemon.root, 'content'), { recursive: true }).map(String);
+  t.same(
+    files().filter((file) => /[0-9a-f]{64}/.test(file) && !file.startsWith('ingest')),
+    [],
+    'no blob is here',
+  );
+
+  const theirs = Buffer.from('was there before');
+  await behind.content.write([theirs], { ref: 'x', expected: sha256(theirs), labels: kept });
+  const unsent = async function* (): AsyncGenerator<Uint8Array> {
+    yield theirs;
+  };
+  await client.content.write(unsent(), {
+    ref: 'x',
+    expected: sha256(theirs),
+    sizeBytes: BigInt(theirs.length),
+    labels: kept,
+  });
+  t.ok((await client.content.readAll(sha256(theirs), 100)).equals(theirs));
+
+  await back.kill();
+  await t.rejects(client.content.readAll(digest, 4_000_000), away);
+  await daemon.kill();
+  await daemon.start();
+  t.equal((await client.content.info(digest)).size, BigInt(bytes.length), 'what is known of it is here');
+  await back.start();
+  await until(
+    'the connection',
+    () =>
+      client.content.readAll(digest, 4_000_000).then(
+        () => true,
+        () => false,
+      ),
+    patienceMs,
+  );
+  t.equal((await run('y')).stdout, 'y\n');
+
+  await stopped(back.pid);
+  await t.rejects(client.content.readAll(digest, 4_000_000, { timeoutMs: 1000 }), { code: 'deadline exceeded' });
+  process.kill(back.pid, 'SIGCONT');
+  await client.content.delete(digest);
+  await client.content.delete(sha256(theirs));
+  t.equal((await ctr(daemon, namespace, ['images', 'rm', '--sync', imageName])).code, 0);
+  await until('garbage to go from there', async () => (await count(behind)) === 1, patienceMs);
+  t.equal((await behind.content.info(sha256(theirs))).size, BigInt(theirs.length), 'what was there before stays');
+  await daemon.stop();
+  await back.stop();
+  await cleanEnd(t, before, dir, [path.join(dir, 'g'), namespace]);
+});
+
+t.test('a differ elsewhere that has its blobs from here', { skip, timeout: 60_000 }, async (t) => {
+  const before = hostState();
+  const dir = scratchDirectory();
+  const namespace = scratchNamespace('w');
+  const address = path.join(dir, 'g', 'g.sock');
+  const worker = daemonWith(path.join(dir, 'b'), proxy('content', address));
+  const daemon = daemonWith(path.join(dir, 'g'), [...proxy('diff', worker.address), ...order('far')]);
+  const archive = path.join(dir, 'box.tar');
+  writeFileSync(archive, ociArchive());
+  killAtEnd(t, worker, daemon);
+  await Promise.all([worker.start(), daemon.start()]);
+  using client = connect({ address: daemon.address, namespace, timeoutMs: patienceMs });
+  using behind = connect({ address: worker.address, namespace, timeoutMs: patienceMs });
+  const bytes = tar([{ name: 'f', body: 'content' }]);
+  const layer = { mediaType: layerType, digest: sha256(bytes), size: BigInt(bytes.length) };
+  await client.content.write([bytes], { ref: 'layer', expected: layer.digest, labels: kept });
+  await behind.content.write([bytes], { ref: 'layer', expected: layer.digest, labels: kept });
+  const { digest, tree } = await applied(client, 'here', layer);
+  t.equal(digest, layer.digest);
+  t.equal(readFileSync(path.join(tree, 'f'), 'utf8'), 'content');
+  await worker.stop();
+  await daemon.stop();
+  await cleanEnd(t, before, dir, [dir, namespace]);
 });

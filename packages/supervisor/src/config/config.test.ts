@@ -63,6 +63,9 @@ t.test('a wrong value is an error with its path', (t) => {
   t.throws(() => plugin('image-verifier.v1.bindir"]\nper_verifier_timeout = "x"'), {
     message: /"x" is not a duration/,
   });
+  const twice =
+    '[proxy_plugins.a]\ntype = "content"\naddress = "/x"\n[proxy_plugins.b]\ntype = "content"\naddress = "/x"';
+  t.throws(() => parseConfig(twice, 'file'), { message: /one of type "content"/ });
   const decoder = (text: string): unknown => parseConfig(`[stream_processors.p]\n${text}`, 'file');
   t.throws(() => decoder('accepts = []\nreturns = "a"\npath = "b"'), { message: /p\.accepts: must name/ });
   t.throws(() => decoder('accepts = ["a"]\npath = "b"'), { message: /p\.returns: must be text/ });

@@ -141,6 +141,9 @@ export function parseConfig(text: string, source: string): LoadedConfig {
     logLevel: parseLogLevel(reader.text('debug.level') ?? defaultConfig.logLevel, `${source}: debug.level`),
   };
   checkDiffers(config, source);
+  if (proxiesOf(config.proxyPlugins, 'content').length > 1) {
+    throw invalidArgument(`${source}: proxy_plugins: there can be one of type "content"`);
+  }
   const unknown = [...reader.unknownKeys(), ...plugins.unknown.map((name) => `plugins.${JSON.stringify(name)}`)];
   return { config, warnings: unknown.map((key) => `${source}: unknown key ${key} is ignored`) };
 }

@@ -29,10 +29,10 @@ export class WalkingDiffer implements LayerDiffer {
     const { content, differ } = this.#components;
     const { mediaType, digest } = layer;
     const { size } = content.info(origin.namespace, digest);
-    const blobPath = content.blobPath(origin.namespace, digest);
+    await using blob = await content.localFile(origin.namespace, digest);
     const encoded = Object.entries(payloads).map(([name, any]) => [name, wellKnown.Any.encode(any)] as const);
     const applied = await differ.apply(
-      { blobPath, mediaType, digest, size, mounts, syncFs, payloads: Object.fromEntries(encoded) },
+      { blobPath: blob.path, mediaType, digest, size, mounts, syncFs, payloads: Object.fromEntries(encoded) },
       signalOf(origin),
     );
     await failpoint('diff.apply.after-differ');

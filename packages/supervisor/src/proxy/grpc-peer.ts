@@ -42,6 +42,16 @@ export interface PeerCall {
   readonly timeoutMs?: number;
 }
 
+export interface StreamCall extends PeerCall {
+  /** Between two answers. */
+  readonly idleMs?: number;
+}
+
+/** A call with requests and answers, one answer a request. Dispose it: that ends the call. */
+export interface Exchanges<Req, Res> extends Disposable {
+  exchange(request: PartialMessage<Req>): Promise<Res>;
+}
+
 /** Owned by who made it; `close` ends every call under way. */
 export class GrpcPeer {
   readonly #options: PeerOptions;
@@ -86,28 +96,81 @@ export class GrpcPeer {
     }
   }
 
-  /** One request, any number of answers. */
+  /** One request, any number of answers. Unavailable when the peer says nothing for `idleMs`. */
   async *stream<Req, Res>(
     namespace: string,
     service: ServiceType,
     method: MethodType<Req, Res>,
     request: PartialMessage<Req>,
+    { lease, timeoutMs, idleMs }: StreamCall = {},
   ): AsyncGenerator<Res> {
     const answers = this.#client().makeServerStreamRequest(
       pathOf(service, method),
       serializer(method.requestType),
       deserializer(method.responseType),
       method.requestType.create(request),
-      this.#metadata(namespace),
-      { deadline: this.#deadline() },
+      this.#metadata(namespace, lease),
+      { deadline: this.#deadline(timeoutMs) },
     );
+    let silent = false;
+    const timer =
+      idleMs === undefined
+        ? undefined
+        : setTimeout(() => {
+            silent = true;
+            answers.cancel();
+          }, idleMs);
     try {
-      for await (const answer of answers) yield answer as Res;
+      for await (const answer of answers) {
+        timer?.refresh();
+        yield answer as Res;
+        timer?.refresh(); // what the reader takes is not the peer's
+      }
     } catch (err) {
-      throw this.#failure(err);
+      throw silent
+        ? unavailable(`${this.#options.title}: no answer for ${(idleMs ?? 0) / 1000} s`)
+        : this.#failure(err);
     } finally {
+      clearTimeout(timer);
+      answers.on('error', () => undefined);
       answers.cancel();
     }
+  }
+
+  /** Requests with an answer each, in one call. */
+  duplex<Req, Res>(
+    namespace: string,
+    service: ServiceType,
+    method: MethodType<Req, Res, true, true>,
+  ): Exchanges<Req, Res> {
+    const call = this.#client().makeBidiStreamRequest(
+      pathOf(service, method),
+      serializer(method.requestType),
+      deserializer(method.responseType),
+      this.#metadata(namespace),
+    );
+    call.on('error', () => undefined); // the exchange under way has it
+    const answers = call[Symbol.asyncIterator]();
+    const { title, timeoutMs } = this.#options;
+    return {
+      exchange: async (request) => {
+        let timer: NodeJS.Timeout | undefined;
+        const late = new Promise<never>((_resolve, reject) => {
+          timer = setTimeout(() => reject(unavailable(`${title}: no answer for ${timeoutMs / 1000} s`)), timeoutMs);
+        });
+        try {
+          call.write(method.requestType.create(request));
+          const answer = await Promise.race([answers.next(), late]);
+          if (answer.done === true) throw unavailable(`${title}: the call has ended`);
+          return answer.value as Res;
+        } catch (err) {
+          throw this.#failure(err);
+        } finally {
+          clearTimeout(timer);
+        }
+      },
+      [Symbol.dispose]: () => call.cancel(),
+    };
   }
 
   close(): void {
