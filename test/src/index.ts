@@ -17,3 +17,4 @@ export * from './harness/random.ts';
 export * from './harness/stored-images.ts';
 export * from './harness/namespace-adder.ts';
 export * from './harness/server-import.ts';
+export * from './harness/sandbox-controller.ts';

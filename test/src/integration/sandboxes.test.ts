@@ -2,16 +2,13 @@
 import t from 'tap';
 import { copyFileSync, existsSync, mkdirSync, readdirSync } from 'node:fs';
 import path from 'node:path';
-import { containers, sandbox, tasks } from '@gantry/api';
-import type { MethodName, PartialMessage, RequestOf, ResponseOf } from '@gantry/api';
+import { containers, tasks } from '@gantry/api';
 import { connect } from '@gantry/client';
-import { Box, checkout, missing, parentOf, run, until } from '../index.ts';
+import { Box, checkout, missing, parentOf, run, sandboxBundle, SandboxController, sandboxer, until } from '../index.ts';
 
 const skip = missing('ctr', 'busybox', 'containerd-shim-runc-v2') ?? false;
-const sandboxer = 'shim';
 const ownShim = path.join(checkout, 'shim/bin/containerd-shim-gantry-v1.js');
 const specUrl = 'types.containerd.io/opencontainers/runtime-spec/1/Spec';
-type Controller = typeof sandbox.ControllerService;
 t.setTimeout(120_000);
 
 t.test('sandboxes', { skip, timeout: 115_000 }, async (t) => {
@@ -19,18 +16,10 @@ t.test('sandboxes', { skip, timeout: 115_000 }, async (t) => {
   await box.start();
   t.teardown(() => (box.daemon.pid === 0 ? undefined : box.daemon.kill())); // when something has failed
   using client = connect({ address: box.daemon.address, namespace: box.namespace, timeoutMs: 60_000 });
-  const call = <K extends MethodName<Controller>>(
-    method: K,
-    request: PartialMessage<RequestOf<Controller, K>>,
-  ): Promise<ResponseOf<Controller, K>> => {
-    const { methods } = sandbox.ControllerService;
-    return client.transport.unary(sandbox.ControllerService, methods[method] as never, request as never, {
-      timeoutMs: 60_000,
-    });
-  };
-  const bundle = (id: string): string => path.join(box.daemon.state, 'sandboxes', box.namespace, id);
-  const make = (sandboxId: string, runtime = 'io.containerd.gantry.v1') =>
-    call('create', { sandboxer, sandboxId, sandbox: { sandboxId, runtime: { name: runtime } } });
+  const controller = new SandboxController(client);
+  const call = controller.call.bind(controller);
+  const make = controller.make.bind(controller);
+  const bundle = (id: string): string => sandboxBundle(box, id);
   const isRunning = (pid: number): boolean => existsSync(`/proc/${pid}/stat`);
 
   await t.test('its life: create, start, status, stop, wait, shutdown; and what is told of it', async (t) => {

@@ -176,9 +176,15 @@ t.test('checkpoint and restore through gantryd and ctr', { skip, timeout: slowMs
   const dir = scratchDirectory();
   const namespace = scratchNamespace('k');
   const daemon = gantryd(dir);
-  daemon.launch();
-  await until('gantryd to answer', async () => (await ctr(daemon, namespace, ['version'])).code === 0, slowMs);
-  const rpc = new Rpc(daemon.address);
+  let rpc = new Rpc(daemon.address);
+  /** With failpoints, or without. */
+  const launch = async (failpoints = ''): Promise<void> => {
+    daemon.launch({ env: { GANTRY_FAILPOINTS: failpoints } });
+    await until('gantryd to answer', async () => (await ctr(daemon, namespace, ['version'])).code === 0, slowMs);
+    rpc.close();
+    rpc = new Rpc(daemon.address);
+  };
+  await launch();
   t.teardown(() => rpc.close());
   const say = async (...words: string[]): Promise<string> => {
     const { code, stdout, stderr } = await ctr(daemon, namespace, words, { timeoutMs: slowMs });
@@ -315,6 +321,26 @@ t.test('checkpoint and restore through gantryd and ctr', { skip, timeout: slowMs
     );
     await end('tty');
   });
+
+  await t.test(
+    'gantryd dies at each failpoint of a checkpoint: the container runs on, the next one succeeds',
+    async (t) => {
+      const count = await start('mortal');
+      const request = tasks.CheckpointTaskRequest.create({ containerId: 'mortal' });
+      for (const name of ['after-directory', 'after-shim', 'after-images', 'after-config']) {
+        await daemon.kill();
+        await launch(`checkpoint.${name}=kill`);
+        t.not((await outcome(ask('checkpoint', request))).code, 0, name);
+        await daemon.ended();
+        await count.goesOn(t, `after a death ${name}`);
+      }
+      await launch();
+      t.equal((await outcome(ask('checkpoint', request))).code, 0);
+      await count.goesOn(t, 'after a checkpoint that succeeded');
+      await end('mortal');
+      t.same(checkpoints(), [], 'no directory is left');
+    },
+  );
 
   await say('leases', 'rm', 'kept');
   for (const image of (await say('images', 'ls', '-q')).trim().split('\n')) await say('images', 'rm', image);

@@ -2,7 +2,7 @@
  * The restart monitor: every so often it looks at the containers with a restart label and brings their tasks to where the
  * labels want them. It asks for that as any client would, so events, checks and statuses are those of the services.
  */
-import { containers, nowNs, snapshots, tasks, timestampToNs } from '@gantry/api';
+import { containers, nowNs, snapshots, tasks, timestampToNs, v1Types } from '@gantry/api';
 import { failpoint, isCode, messageOf } from '@gantry/errors';
 import { parseSpec } from '@gantry/oci';
 import { keys } from '@gantry/store';
@@ -24,11 +24,12 @@ export interface RestartMonitorOptions {
 }
 
 type Container = containers.Container;
+type FoundTask = TaskNow & { readonly pid: number };
 
 const SIGKILL = 9;
 
-/** So long a record without a task is somebody's who is about to make one. */
-const youngNs = 10_000_000_000n;
+/** So long a record without a task is somebody's who is about to make one, and a task that was made his who is about to start it. */
+const youngMs = 10_000;
 
 /** What is looked for in a record before it is decoded: most containers have no such label. */
 const mark = Buffer.from(restartLabels.status);
@@ -41,6 +42,9 @@ export class RestartMonitor {
   /** Containers without a task, at the look before and at this one. */
   #absentBefore: ReadonlySet<string> = new Set();
   #absentNow = new Set<string>();
+  /** Tasks that were made and not started, by their pid: since when each has been seen. */
+  #createdBefore: ReadonlyMap<string, number> = new Map();
+  #createdNow = new Map<string, number>();
   /** The store's generation when no container had a restart label: as long as nothing is written none has. */
   #noneAt: number | undefined;
 
@@ -74,6 +78,8 @@ export class RestartMonitor {
     if (generation === this.#noneAt) return;
     this.#absentBefore = this.#absentNow;
     this.#absentNow = new Set();
+    this.#createdBefore = this.#createdNow;
+    this.#createdNow = new Map();
     let isAnyMarked = false;
     for (const namespace of namespaceNames(store)) {
       for (const { value } of store.scan(keys.containers(namespace))) {
@@ -101,10 +107,21 @@ export class RestartMonitor {
     return this.#absentBefore.has(key) && !isYoung(createdAt);
   }
 
+  /** Whether whoever made a task will not start it any more: a gantryd, maybe, that died between the two. */
+  #isAbandoned(key: string, { pid, status }: FoundTask): boolean {
+    if (status !== v1Types.Status.CREATED) return false;
+    const place = `${key}/${pid}`;
+    const sinceMs = this.#createdBefore.get(place) ?? performance.now();
+    this.#createdNow.set(place, sinceMs);
+    return performance.now() - sinceMs > youngMs;
+  }
+
   async #settle(call: InProcessCall, namespace: string, container: Container): Promise<void> {
     const { createdAt, id, labels } = container;
-    const task = await taskOf(call, id);
-    if (task === undefined && !this.#stays(`${namespace}/${id}`, createdAt)) return;
+    const key = `${namespace}/${id}`;
+    const found = await taskOf(call, id);
+    if (found === undefined && !this.#stays(key, createdAt)) return;
+    const task = found !== undefined && this.#isAbandoned(key, found) ? undefined : found;
     const action = actionFor(labels, task);
     if (action === 'none') return;
     this.#options.log.info({ ns: namespace, container: id, action }, 'restart monitor');
@@ -122,13 +139,13 @@ function generationOf(store: Store): number {
 }
 
 function isYoung(createdAt: Container['createdAt']): boolean {
-  return createdAt !== undefined && nowNs() - timestampToNs(createdAt) < youngNs;
+  return createdAt !== undefined && nowNs() - timestampToNs(createdAt) < BigInt(youngMs) * 1_000_000n;
 }
 
-async function taskOf(call: InProcessCall, containerId: string): Promise<TaskNow | undefined> {
+async function taskOf(call: InProcessCall, containerId: string): Promise<FoundTask | undefined> {
   try {
     const { process } = await call(tasks.TasksService, 'get', { containerId });
-    return { status: process?.status ?? 0, exitStatus: process?.exitStatus ?? 0 };
+    return { pid: process?.pid ?? 0, status: process?.status ?? 0, exitStatus: process?.exitStatus ?? 0 };
   } catch (err) {
     if (isCode(err, 'not found')) return undefined;
     throw err;
