@@ -7,7 +7,7 @@
  *     manifest.json                 for docker: one platform's image each
  *     oci-layout
  */
-import { failedPrecondition, isCode, wrap } from '@gantry/errors';
+import { failedPrecondition, isCode, notFound, wrap } from '@gantry/errors';
 import {
   annotations,
   digestAlgorithm,
@@ -148,7 +148,7 @@ class ImageGraph {
       const entry = await this.#best(entries, platform);
       if (entry !== undefined) chosen.add(entry);
     }
-    if (chosen.size === 0) throw failedPrecondition('the image has nothing for the platforms asked for');
+    if (chosen.size === 0) throw notFound('a manifest of the image for the platforms asked for');
     return [...chosen];
   }
 

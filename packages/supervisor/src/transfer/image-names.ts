@@ -2,7 +2,7 @@
  * The names that an image store of a request gives to what arrives, and those it stands for as a source.
  *
  * What comes from a registry gets the store's own name and its further ones. What comes out of an archive is named by its
- * annotations: `io.containerd.image.name` as it is, `org.opencontainers.image.ref.name` by the prefixes of the request.
+ * annotations: `io.containerd.image.name` where it agrees with a prefix of the request, `org.opencontainers.image.ref.name` completed by it.
  */
 import type { PartialMessage, transferTypes } from '@gantry/api';
 import { notFound, notImplemented } from '@gantry/errors';
@@ -41,9 +41,15 @@ export function archivedRecords(store: ImageStore, target: Descriptor): PartialM
 }
 
 function namesBy(rule: ImageReference, { annotations: given = {}, digest }: Descriptor): string[] {
-  const named = given[annotations.imageName] ?? prefixed(rule, given[annotations.refName] ?? '');
+  const whole = given[annotations.imageName] ?? '';
+  // A whole name is never changed: it is taken, or it is not.
+  const named = whole === '' ? prefixed(rule, given[annotations.refName] ?? '') : wholly(rule, whole);
   const digested = rule.addDigest && !(rule.skipNamedDigest && named !== '') ? [`${rule.name}@${digest}`] : [];
   return [...(named === '' ? [] : [named]), ...digested];
+}
+
+function wholly(rule: ImageReference, name: string): string {
+  return prefixed(rule, name) === name ? name : '';
 }
 
 /** A tag becomes a name with the prefix; a whole name is taken when it may be anything, or begins with the prefix. */

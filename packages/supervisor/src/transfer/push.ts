@@ -8,7 +8,7 @@ import type { Image } from '../images/image-records.ts';
 import { transferContent } from './content.ts';
 import { sourceImages } from './image-names.ts';
 import { platformOf } from './platforms.ts';
-import { blobProgress } from './progress.ts';
+import { blobProgress, wireDescriptor } from './progress.ts';
 import { registryClient } from './registry-client.ts';
 import type { TransferCall, TransferTools } from './transfers.ts';
 
@@ -25,19 +25,21 @@ export async function push(
   const [platform, ...further] = store.platforms;
   if (further.length > 0) throw failedPrecondition('a push is of one platform or of all');
   tell({ event: `Pushing to OCI Registry (${reference})` });
-  tell({ event: 'pushing content', name: reference });
+  const { name } = image;
+  const desc = wireDescriptor(targetOf(image));
+  tell({ event: 'pushing content', name, desc });
   const resolver = registryClient(tools, namespace, destination);
   await tools.leases.with({ namespace, lease: call.lease, subject: `push ${reference}` }, async (lease) => {
     const content = transferContent(tools, { namespace, lease });
     await pushImage({ resolver, content }, reference, targetOf(image), {
       signal,
       ...(platform === undefined ? {} : { platform: platformOf(platform) }),
-      onProgress: (progress) => tell(blobProgress('push', reference, progress)),
+      onProgress: (progress) => tell(blobProgress('push', name, progress)),
     });
     await failpoint('transfer.push.after-manifest');
   });
-  tell({ event: 'pushed content', name: reference });
-  tell({ event: `Completed push to OCI Registry (${reference})` });
+  tell({ event: 'pushed content', name, desc });
+  tell({ event: `Completed push to OCI Registry (${reference})`, desc });
 }
 
 /** What an image's record points to. */
