@@ -103,6 +103,7 @@ export function writeImage(path, { checkout, here, kernel, files, systemd = fals
   for (const program of forCriu) archive.copy(join('usr/sbin', basename(program)), program, 0o755);
   addLibraries(archive, [process.execPath, ...present, ...forCriu, ...nativeFiles]);
   addModule(archive, kernel.modules, 'overlay');
+  addModule(archive, kernel.modules, 'loop');
   if (forCriu.length > 0) addCriuNeeds(archive, kernel.modules);
   archive.copy('init', join(here, 'init'), 0o755);
   archive.copy('vm/guest.mjs', join(here, 'guest.mjs'));

@@ -122,6 +122,24 @@ t.test('maps that cannot be are refused, and nothing is made', { skip: isRoot ? 
   t.same(snapshots.stat('ns', 'overlayfs', 'k').labels, {});
 });
 
+t.test(
+  'what an image says of maps, in the annotations of a layer, is dropped',
+  { skip: isRoot ? false : 'needs root' },
+  async (t) => {
+    const { snapshots } = await suitePlace(t, (root) => new OverlayfsSnapshotter({ root, copyMapped }));
+    await snapshots.prepare('ns', 'overlayfs', { key: 'base' });
+    await snapshots.commit('ns', 'overlayfs', { key: 'base', name: 'parent' });
+    for (const maps of [labels, { ...labels, 'containerd.io/snapshot/gidmapping': 'nonsense' }]) {
+      const given = { ...maps, 'containerd.io/snapshot.ref': 'chain', other: 'kept' };
+      const [mount] = await snapshots.prepare('ns', 'overlayfs', { key: 'extract', parent: 'parent', labels: given });
+      t.notMatch(mount?.options.join(), 'idmap');
+      const kept = { 'containerd.io/snapshot.ref': 'chain', other: 'kept' };
+      t.same(snapshots.stat('ns', 'overlayfs', 'extract').labels, kept);
+      await snapshots.remove('ns', 'overlayfs', 'extract');
+    }
+  },
+);
+
 const kinds: readonly (readonly [string, string | false, (root: string) => Snapshotter])[] = [
   ['overlayfs', skip, (root) => new OverlayfsSnapshotter({ root, copyMapped })],
   ['erofs', erofsReason ?? false, (root) => new ErofsSnapshotter({ root, copyMapped })],

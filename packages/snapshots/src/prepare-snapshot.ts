@@ -3,7 +3,7 @@
  * speaks of.
  */
 import { alreadyExists, failpoint, isCode } from '@gantry/errors';
-import { idMapsOfLabels } from '@gantry/oci';
+import { gidMappingLabel, idMapsOfLabels, uidMappingLabel } from '@gantry/oci';
 import { addLeaseResource, keys, leaseResourceTypes, presentLabels, requireLease } from '@gantry/store';
 import type { Labels, Store } from '@gantry/store';
 import { committedRecord } from './chains.ts';
@@ -30,7 +30,7 @@ export async function prepareSnapshot(
   const { name: snapshotter } = backend;
   const { key, parent = '', lease } = options;
   mustNotBeEmpty(key, 'key');
-  const labels = presentLabels(options.labels ?? {});
+  const labels = labelsToKeep(options.labels ?? {});
   if (!isRemote(backend)) idMapsOfLabels(labels);
   const target = labels[targetLabel];
   const existing = await findExisting(store, namespace, snapshotter, { key, target, lease });
@@ -116,4 +116,12 @@ async function findExisting(
     }
     return leaseExisting(tx, namespace, snapshotter, key, lease) ? key : undefined;
   });
+}
+
+/** Clients give a layer's annotations to the snapshot that they unpack it into, and it is not for an image to map ids. */
+function labelsToKeep(given: Labels): Labels {
+  const labels = presentLabels(given);
+  if (labels[targetLabel] === undefined) return labels;
+  const { [uidMappingLabel]: _uid, [gidMappingLabel]: _gid, ...kept } = labels;
+  return kept;
 }
