@@ -176,6 +176,14 @@ t.test('a registry between gantry and strangers', { skip, timeout: 190_000 }, as
     const other = here === 'arm64' ? 'amd64' : 'arm64';
     writeFileSync(path.join(box.dir, 'multi.tar'), severalPlatforms([here, other]));
     await call('load', '-q', '-i', path.join(box.dir, 'multi.tar'));
+    writeFileSync(path.join(box.dir, 'others.tar'), severalPlatforms(['s390x', 'riscv64'], 'others:1'));
+    t.equal(
+      await call('load', '-i', path.join(box.dir, 'others.tar')),
+      'Loaded image: others:1\n',
+      'it need not run here',
+    );
+    await call('push', '-q', ...login, 'others:1', `${registry}/team/others:1`);
+    await call('rmi', 'others:1');
     await call('push', '-q', ...login, 'multi:1', name);
     const index = await raw(name);
     t.match(JSON.parse(index), { manifests: [{ platform: { architecture: here } }, { platform: {} }, {}] });
@@ -207,7 +215,7 @@ t.test('a registry between gantry and strangers', { skip, timeout: 190_000 }, as
 });
 
 /** An OCI archive of an index: an image for each architecture, and an attestation of the first one. */
-function severalPlatforms(architectures: readonly string[]): Buffer {
+function severalPlatforms(architectures: readonly string[], name = 'multi:1'): Buffer {
   const blobs = new Map<string, string>();
   const oci = 'application/vnd.oci.image';
   const add = (document: unknown, mediaType: string): { mediaType: string; digest: string; size: number } => {
@@ -233,7 +241,7 @@ function severalPlatforms(architectures: readonly string[]): Buffer {
     },
   };
   const index = { schemaVersion: 2, mediaType: `${oci}.index.v1+json`, manifests: [...images, attestation] };
-  const annotations = { 'io.containerd.image.name': 'docker.io/library/multi:1' };
+  const annotations = { 'io.containerd.image.name': `docker.io/library/${name}` };
   const layout = { schemaVersion: 2, manifests: [{ ...add(index, `${oci}.index.v1+json`), annotations }] };
   return tar([
     { name: 'oci-layout', body: '{"imageLayoutVersion":"1.0.0"}' },

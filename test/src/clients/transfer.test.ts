@@ -187,7 +187,10 @@ t.test('images come from a registry and go to one', { skip, timeout: 110_000 }, 
     const call = async (words: readonly string[], config = box.dir): Promise<CommandResult> =>
       gantry(box.daemon, box.namespace, words, { env: { DOCKER_CONFIG: config } });
     const nobody = await call(['pull', name], '/nonexistent');
-    t.match([nobody.code, nobody.stderr], [125, /^gantry: resolving .* log in first\n$/]);
+    t.match(
+      [nobody.code, nobody.stderr],
+      [125, /^gantry: resolving .* log in first \(docker login .*--user NAME:PASSWORD gives one\)\n$/],
+    );
     const pulled = await call(['pull', name]);
     t.equal(pulled.code, 0, pulled.stderr);
     const states = ['Waiting', 'Download complete', 'Extracting', 'Pull complete'].join('\n(?:.*\n)*\\w{12}: ');

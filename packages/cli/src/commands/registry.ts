@@ -6,7 +6,7 @@ import type { Command, Context, FlagTable, Parsed } from '../args/command.ts';
 import { jsonLine } from '../output/json.ts';
 import { TransferView } from '../progress/transfer-view.ts';
 import type { Screen } from '../progress/transfer-view.ts';
-import { credentialsOf } from '../registry/credentials.ts';
+import { credentialsOf, withAdvice } from '../registry/credentials.ts';
 import { pullShown } from '../registry/pull.ts';
 import { onlyPartHere } from '../registry/pushable.ts';
 import { arg, flagGiven, keyValues } from './flags.ts';
@@ -96,6 +96,8 @@ async function push(context: Context): Promise<number> {
       platform,
       onProgress: view && ((progress) => view.update(progress)),
     });
+  } catch (err) {
+    throw withAdvice(err);
   } finally {
     view?.end();
   }

@@ -1,7 +1,7 @@
 /** Who the user is to a registry: what the command line says, else the client configuration that docker and podman write. */
 import { DockerConfigCredentials } from '@gantry/credentials';
 import type { CredentialsFor, RegistryCredentials } from '@gantry/client';
-import { invalidArgument } from '@gantry/errors';
+import { GantryError, invalidArgument } from '@gantry/errors';
 
 /** `user` is the flag `--user`. Throws invalid argument for one without a password. */
 export function credentialsOf(user: string | undefined): CredentialsFor {
@@ -20,4 +20,11 @@ export function credentialsOf(user: string | undefined): CredentialsFor {
     const found = (await config.lookup(host))?.credentials;
     return found?.kind === 'registry token' ? { kind: 'header', value: `Bearer ${found.token}` } : found;
   };
+}
+
+/** How one logs in, on an error that says that one should. */
+export function withAdvice(err: unknown): unknown {
+  if (!(err instanceof GantryError) || !/\blog in\b/.test(err.message)) return err;
+  const how = 'docker login and podman login store a password that gantry finds, --user NAME:PASSWORD gives one';
+  return new GantryError(err.code, `${err.message} (${how})`, { cause: err, details: err.details });
 }

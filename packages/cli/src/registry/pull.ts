@@ -1,6 +1,7 @@
 /** Pulling with the news shown: for `pull`, and for `run` of an image that is not here. */
 import { isCode, notFound } from '@gantry/errors';
 import type { Client, ImageRecord, PullOptions } from '@gantry/client';
+import { withAdvice } from './credentials.ts';
 import { TransferView } from '../progress/transfer-view.ts';
 import type { Screen } from '../progress/transfer-view.ts';
 
@@ -20,7 +21,7 @@ export async function pullShown(
     return image;
   } catch (err) {
     view?.end();
-    throw err;
+    throw withAdvice(err);
   }
 }
 

@@ -4,7 +4,7 @@ import type { ArchivedImage, WriteArchiveOptions } from '@gantry/archive/images'
 import { hostPlatform, normalizeReference, parseDigest } from '@gantry/oci';
 import type { Descriptor, Platform } from '@gantry/oci';
 import type { images } from '@gantry/api';
-import { failedPrecondition, isCode, notFound } from '@gantry/errors';
+import { failedPrecondition, isCode, messageOf, notFound } from '@gantry/errors';
 import type { ContentClient } from '../services/content.ts';
 import { ImageStoreClient, targetOf } from '../services/images.ts';
 import type { LeasesClient } from '../services/leases.ts';
@@ -16,7 +16,7 @@ import type { PullOptions, PushOptions } from '../transfer/registry.ts';
 import type { Transport } from '../transport/transport.ts';
 import { archiveContent } from './archive-content.ts';
 import { importPrefix, nameOfEntry } from './names.ts';
-import { documentLimitBytes, resolveImage } from './resolve.ts';
+import { documentLimitBytes, noMatch, resolveImage } from './resolve.ts';
 import type { ResolvedImage } from './resolve.ts';
 import { unpackImage } from './unpack.ts';
 import type { ApplyLayer, UnpackProgress } from './unpack.ts';
@@ -42,7 +42,7 @@ export interface UnpackOptions extends PlatformOptions {
 export interface ImportOptions extends UnpackOptions {
   /** Name for images whose archive gives only a tag, or nothing. Default `import-<date>`. */
   readonly prefix?: string | undefined;
-  /** Default true: the images can be run at once. */
+  /** Default true: the images can be run at once, but for those that have nothing for this host when no platform is named. */
   readonly unpack?: boolean | undefined;
 }
 
@@ -172,7 +172,8 @@ export class ImagesClient {
     const archive = await readImageArchive(archiveContent(components.content, leased), source);
     for (const entry of archive.images) {
       // Unpacked before it is named: a name promises an image that runs.
-      if (options.unpack ?? true) await this.unpackResolved(await this.resolveTarget(entry, leased), leased);
+      const resolved = (options.unpack ?? true) ? await this.runnable(entry, leased) : undefined;
+      if (resolved !== undefined) await this.unpackResolved(resolved, leased);
       const { mediaType, digest, size } = entry;
       const target = { mediaType, digest, size: BigInt(size) };
       made.push(await this.store.put({ name: nameOfEntry(entry, prefix), target }, leased));
@@ -205,6 +206,20 @@ export class ImagesClient {
       return { name: record.name, target: { mediaType, digest: parseDigest(digest), size: Number(size), annotations } };
     });
     yield* writeImageArchive(archiveContent(this.components.content, options), chosen, options);
+  }
+
+  /** Undefined for an image that is for other hosts, unless a platform was asked for: there is nothing to unpack. */
+  private async runnable(
+    target: { readonly mediaType: string; readonly digest: string },
+    options: PlatformOptions,
+  ): Promise<ResolvedImage | undefined> {
+    try {
+      return await this.resolveTarget(target, options);
+    } catch (err) {
+      if (options.platform === undefined && isCode(err, 'not found') && messageOf(err).startsWith(noMatch))
+        return undefined;
+      throw err;
+    }
   }
 
   private resolveTarget(

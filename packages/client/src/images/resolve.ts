@@ -17,6 +17,9 @@ import type { CallOptions } from '../transport/call-options.ts';
 /** Manifests and configs larger than this are refused before they are parsed. */
 export const documentLimitBytes = 8 * 1024 * 1024;
 
+/** How the error begins that an index has nothing for a platform. */
+export const noMatch = 'no match for platform';
+
 /** An index may point to an index; nobody nests deeper than this in earnest. */
 const maxIndexDepth = 4;
 
@@ -64,5 +67,5 @@ async function manifestDigest(
     const config = parseImageConfig(await content.readAll(manifest.config.digest, documentLimitBytes, options));
     if (matchPlatform(platform, config) !== undefined) return digest;
   }
-  throw notFound(`no match for platform ${formatPlatform(platform)} in manifest ${target.digest}`);
+  throw notFound(`${noMatch} ${formatPlatform(platform)} in manifest ${target.digest}`);
 }
