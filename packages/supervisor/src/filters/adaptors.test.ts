@@ -44,7 +44,8 @@ t.test('a snapshot has a kind, a name, a parent and labels', (t) => {
     updatedAtNs: 0n,
   });
   t.equal(see(['kind']), 'active');
-  t.equal(see(['parent']), undefined);
+  t.equal(see(['parent']), '');
+  t.ok(compileFilters(['parent==""'])(see), 'the lowest layers can be asked for');
   t.equal(see(['labels', 'l']), 'v');
   t.end();
 });

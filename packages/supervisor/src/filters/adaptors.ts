@@ -63,7 +63,8 @@ export function snapshotAdaptor(info: SnapshotInfo): Adaptor {
       case 'name':
         return leaf(path, info.name);
       case 'parent':
-        return leaf(path, info.parent);
+        // Of a snapshot without one it is there and empty: `parent==""` finds the lowest layers.
+        return path.length === 1 ? info.parent : undefined;
       case 'labels':
         return entry(path, info.labels);
       default:
