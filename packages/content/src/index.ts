@@ -4,3 +4,4 @@ export type { IngestRecord } from './records.ts';
 export type * from './content.ts';
 export type { LocalBlob } from './blob-files.ts';
 export type { FarContent } from './far-content.ts';
+export { noteYoungBuffers } from './young-buffers.ts';

@@ -22,6 +22,7 @@ import type { BlobFiles } from './blob-files.ts';
 import type { CommitOptions, ContentInfo, IngestStatus, Writer } from './content.ts';
 import type { IngestFiles } from './ingest-files.ts';
 import type { IngestRecord } from './records.ts';
+import { noteYoungBuffers } from './young-buffers.ts';
 
 /** Hashing and copying happen in pieces of this size, so that the event loop gets its turn. */
 const pieceBytes = 1024 * 1024;
@@ -205,6 +206,7 @@ export class IngestWriter implements Writer {
       for (const piece of batch.pieces) this.#hash.update(piece);
       await written;
       this.#offset += BigInt(batch.length);
+      noteYoungBuffers(batch.length);
     }
     this.#touch();
   }

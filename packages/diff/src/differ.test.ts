@@ -50,10 +50,13 @@ t.test('an unknown or encrypted media type has no processor', async (t) => {
 t.test('a blob that is not what its digest says is data loss', async (t) => {
   const bench = new Bench(t);
   const good = bench.request(tar);
-  await t.rejects(differ.apply({ ...good, digest: sha256(Buffer.from('other')) }), {
+  const other = sha256(Buffer.from('other'));
+  await t.rejects(differ.apply({ ...bench.requestFor(tar, layerType), digest: other }), {
     code: 'data loss',
     message: /has the digest/,
   });
+  const unpacked = await differ.apply({ ...good, digest: other });
+  t.equal(unpacked.digest, sha256(tar), 'of a packed blob that unpacks the diff ID tells');
   await t.rejects(differ.apply({ ...good, size: 5n }), { code: 'data loss', message: /bytes, expected 5/ });
   const corrupt = gzipSync(tar);
   corrupt.fill(0, 60, 80);

@@ -2,7 +2,7 @@
  * An answer whose bytes are lent: they are copied once, into the frame that grpc-js sends, and given back then. An encoded
  * message of a megabyte would be allocated and copied twice on that way.
  */
-import { noteYoungBuffers } from './young-buffers.ts';
+import { noteYoungBuffers } from '@gantry/content';
 
 export class LentMessage {
   readonly byteLength: number;

@@ -113,7 +113,7 @@ t.test('headers, failures before and after an answer, and too large messages', a
 });
 
 t.test('deadlines and clients that leave end the call, also amid a message', async (t) => {
-  let ended = 0;
+  const ended: boolean[] = [];
   let begun: () => void = () => undefined;
   const call = await serve(t, async function* (requests) {
     try {
@@ -123,7 +123,7 @@ t.test('deadlines and clients that leave end the call, also amid a message', asy
       }
       yield {}; // a client that leaves between two messages looks like one that has sent all
     } finally {
-      ended += 1;
+      ended.push(true);
     }
   });
   t.match(await failureOf(call({ timeoutMs: 200 })), { code: 4 });
@@ -134,6 +134,6 @@ t.test('deadlines and clients that leave end the call, also amid a message', asy
   await started;
   leaving.cancel();
   t.match(await failed, { code: 1 });
-  while (ended < 2) await new Promise((resolve) => setTimeout(resolve, 10));
-  t.equal(ended, 2);
+  while (ended.length < 2) await new Promise((resolve) => setTimeout(resolve, 10));
+  t.equal(ended.length, 2);
 });

@@ -2,7 +2,6 @@
 import type { Readable } from 'node:stream';
 import { unavailable } from '@gantry/errors';
 import type { ByteQueue } from './parted-messages.ts';
-import { noteYoungBuffers } from './young-buffers.ts';
 
 const aheadBytes = 512 * 1024;
 
@@ -73,7 +72,6 @@ export class StreamBytes implements ByteQueue {
   }
 
   #push(piece: Buffer): void {
-    noteYoungBuffers(piece.length);
     if (this.#dropped) return;
     this.#pieces.push(piece);
     this.#length += piece.length;

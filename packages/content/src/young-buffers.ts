@@ -1,16 +1,19 @@
 /**
  * Keeps V8 from marking the whole heap because of buffers that die young. What a socket gives, and what is sent, lies in
  * buffers outside of the heap, which V8 counts against the old generation from their first moment: megabytes that pass
- * through would have everything marked every 25 MB, for 10 ms and more, where a collection of the young generation frees
- * the same in less than one.
+ * through have everything marked every 10 or 20 MB, for 10 ms and more. A collection of the young generation frees the same
+ * in half a millisecond; it is asked for in time, and while much passes the old generation may grow further than usual
+ * before it is marked.
  */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 
-/** Less than what makes V8 begin to mark (some 25 MB above a heap of 10). */
 const freeEveryBytes = 12 * 1024 * 1024;
+/** After so long without much passing everything is as before. */
+const quietMs = 10_000;
 
 let passed = 0;
+let quiet: NodeJS.Timeout | undefined;
 type Collect = (options: { readonly type: 'minor' }) => void;
 let collect: Collect | undefined;
 
@@ -21,6 +24,13 @@ export function noteYoungBuffers(bytes: number): void {
   passed = 0;
   collect ??= collector();
   collect({ type: 'minor' });
+  if (quiet === undefined) {
+    setFlagsFromString('--heap-growing-percent=300'); // of what was left by the last marking: some 40 MB
+    quiet = setTimeout(() => {
+      quiet = undefined;
+      setFlagsFromString('--heap-growing-percent=0');
+    }, quietMs).unref();
+  } else quiet.refresh();
 }
 
 function collector(): Collect {
