@@ -4,7 +4,7 @@
  */
 import { mkdirSync } from 'node:fs';
 import type { EntryHeader, EntryType } from '@gantry/archive';
-import { invalidArgument } from '@gantry/errors';
+import { invalidArgument, ioError } from '@gantry/errors';
 import {
   AT_EMPTY_PATH,
   AT_FDCWD,
@@ -49,7 +49,7 @@ const types: ReadonlyMap<number, EntryType> = new Map([
 /**
  * Makes `to`, which must not exist, a copy of the upper directory `from` as the container sees it: owners, modes, times, links,
  * holes, attributes and overlayfs's own marks; sockets are left out. What belongs to an id that the container has not becomes
- * nobody's. After a failure a part of it is there.
+ * nobody's. After a failure a part of it is there; resource exhausted on a full disk.
  */
 export async function copyLayer(sys: Syscalls, { from, to, maps }: CopyRequest): Promise<void> {
   const namespace = await reversedNamespace(sys, maps);
@@ -72,6 +72,8 @@ export async function copyLayer(sys: Syscalls, { from, to, maps }: CopyRequest):
     } finally {
       tree.close();
     }
+  } catch (err) {
+    throw ioError(err, `copying ${from}`, to);
   } finally {
     sys.close(source);
   }

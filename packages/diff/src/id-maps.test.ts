@@ -143,6 +143,8 @@ t.test('what a container wrote becomes a layer with its own ids, whiteouts and a
   const copied = linux.openat(AT_FDCWD, path.join(to, 'd'), O_RDONLY);
   t.equal(linux.fgetxattr(copied, 'trusted.overlay.opaque')?.toString(), 'y');
   linux.close(copied);
+  const full = await differ.copy({ from, to: '/dev/full/layer', maps }).catch((err: unknown) => err);
+  t.match(full, { message: /copying .*ENOTDIR/ });
   await t.rejects(differ.copy({ from, to, maps }), { message: /EEXIST/ }, 'nothing is mixed with what is there');
 });
 

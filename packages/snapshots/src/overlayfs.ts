@@ -112,8 +112,13 @@ export class OverlayfsSnapshotter implements Snapshotter {
     // What an earlier attempt has left is of another time.
     this.#trees.discard(layer);
     if (copy === undefined || maps === undefined) return this.usage(id);
-    await copy({ from: this.#upper(id), to: layer, maps });
-    return diskUsage(layer);
+    try {
+      await copy({ from: this.#upper(id), to: layer, maps });
+      return await diskUsage(layer);
+    } catch (err) {
+      this.#trees.discard(layer);
+      throw err;
+    }
   }
 
   /** Puts the copy with the container's ids in the place of the original. */

@@ -150,6 +150,8 @@ t.test('id-mapped layers', { skip, timeout: 240_000 }, async (t) => {
       '/srv/dir 0:0 755 2\n/srv/web 1000:2000 644 1\n';
     ok(t, await mine(['run', '--rm', 'made:1', ...look]), seen, 'as the host');
     ok(t, await mine(['run', '--rm', '--uidmap', '0:200000:65536', 'made:1', ...look]), seen, 'with other ids');
+    const mounts = await mine(['snapshot', 'mounts', 'one', '/x']);
+    t.match(mounts, { stdout: /-o uidmap=0:100000:65536,gidmap=/, stderr: /mount\(8\) does not know uidmap=/ });
     const layer = path.join(box.dir, 'layer.tar');
     const words = ['snapshots', 'diff', '--media-type', 'application/vnd.oci.image.layer.v1.tar', 'one'];
     writeFileSync(layer, (await box.ctr(words)).stdout, 'latin1');

@@ -77,7 +77,13 @@ export const snapshotCommands: readonly Command[] = [
     maxArgs: 2,
     run: async (context) => {
       const target = arg(context.parsed, 1);
-      context.write(mountLines(await storeOf(context).mounts(arg(context.parsed, 0)), target));
+      const mounts = await storeOf(context).mounts(arg(context.parsed, 0));
+      context.write(mountLines(mounts, target));
+      if (mounts.some(({ options }) => options.some((option) => /^[ug]idmap=/.test(option)))) {
+        context.warn(
+          'mount(8) does not know uidmap= and gidmap=: whoever mounts this has to map the ids of the layers',
+        );
+      }
       return 0;
     },
   },
