@@ -56,11 +56,14 @@ t.test('images and what they are made of', { skip, timeout: 170_000 }, async (t)
     writeFileSync(path.join(dir, 'box.tar.gz'), gzipSync(labelled));
     t.equal(await good(['load', '-i', path.join(dir, 'box.tar.gz')]), 'Loaded image: box:1\n');
     t.equal(await good('load', dockerArchive('old:1')), 'Loaded image: old:1\n');
-    const zstd = spawnSync('zstd', ['-c'], { input: dockerArchive('z:1') });
-    if (zstd.status === 0) {
-      t.equal(await good('load -q', zstd.stdout), 'docker.io/library/z:1\n');
-      await good('rmi z:1');
+    for (const packer of ['zstd', 'xz', 'bzip2']) {
+      const packed = spawnSync(packer, ['-c', '-1'], { input: dockerArchive(`${packer}:1`) });
+      if (packed.status !== 0) continue;
+      t.equal(await good('load -q', packed.stdout), `docker.io/library/${packer}:1\n`);
+      t.match(await gantry('load', packed.stdout.subarray(0, 5000)), { code: 125, err: /loading from stdin: / });
+      await good(`rmi ${packer}:1`);
     }
+    t.match(await gantry(['load', '-i', dir]), { code: 125, err: /is a directory: tar -C / });
     t.match(await gantry(['load'], gzipSync(labelled).subarray(0, 5000)), { code: 125, err: /loading from stdin: / });
   });
 

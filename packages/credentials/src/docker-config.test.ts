@@ -1,10 +1,11 @@
 import t from 'tap';
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { codeOf, messageOf } from '@gantry/errors';
 import { firstOf, fixedCredentials } from './credentials.ts';
 import { DockerConfigCredentials, dockerConfigFile } from './docker-config.ts';
+import { credentialFiles, userCredentials } from './user-credentials.ts';
 
 const scratch = mkdtempSync(path.join(tmpdir(), 'gantry-auth-'));
 t.teardown(() => rmSync(scratch, { recursive: true, force: true }));
@@ -88,4 +89,26 @@ t.test('the file is found by the environment, and sources are asked in order', a
   writeFileSync(file, JSON.stringify({ auths: { a: { identitytoken: 'y' }, b: { identitytoken: 'z' } } }));
   t.match(await firstOf(own, source).lookup('a'), { credentials: { token: 'x' }, source: 'the request' });
   t.match(await firstOf(own, source).lookup('b'), { credentials: { token: 'z' }, source: file });
+});
+
+t.test("docker's file, then podman's, or the one that is named", async (t) => {
+  t.same(credentialFiles({ HOME: '/h' }, 0), [
+    '/h/.docker/config.json',
+    '/run/containers/0/auth.json',
+    '/h/.config/containers/auth.json',
+  ]);
+  t.same(credentialFiles({ HOME: '/h', DOCKER_CONFIG: '/d', XDG_RUNTIME_DIR: '/r', XDG_CONFIG_HOME: '/c' }, 1000), [
+    '/d/config.json',
+    '/r/containers/auth.json',
+    '/c/containers/auth.json',
+  ]);
+  t.same(credentialFiles({ HOME: '/h', REGISTRY_AUTH_FILE: '/a.json' }), ['/a.json']);
+  mkdirSync(path.join(scratch, 'run/containers'), { recursive: true });
+  const podman = path.join(scratch, 'run/containers/auth.json');
+  writeFileSync(podman, JSON.stringify({ auths: { 'p.example': { auth: base64('carol:c') } } }));
+  writeFileSync(file, JSON.stringify({ auths: { 'd.example': { auth: base64('dave:d') } } }));
+  const all = userCredentials({ ...environment, DOCKER_CONFIG: scratch, XDG_RUNTIME_DIR: path.join(scratch, 'run') });
+  t.match(await all.lookup('p.example'), { credentials: { username: 'carol' }, source: podman });
+  t.match(await all.lookup('d.example'), { credentials: { username: 'dave' }, source: file });
+  t.equal(await all.lookup('x.example'), undefined);
 });

@@ -191,6 +191,14 @@ t.test('images come from a registry and go to one', { skip, timeout: 110_000 }, 
       [nobody.code, nobody.stderr],
       [125, /^gantry: resolving .* log in first \(docker login .*--user NAME:PASSWORD gives one\)\n$/],
     );
+    const broken = path.join(box.dir, 'broken');
+    mkdirSync(broken);
+    writeFileSync(path.join(broken, 'config.json'), '{"credsStore":"nowhere"}');
+    const helpless = await call(['pull', name], broken);
+    t.match(
+      [helpless.code, helpless.stderr],
+      [125, /^gantry: credential helper docker-credential-nowhere cannot be run.*\n$/],
+    );
     const pulled = await call(['pull', name]);
     t.equal(pulled.code, 0, pulled.stderr);
     const states = ['Waiting', 'Download complete', 'Extracting', 'Pull complete'].join('\n(?:.*\n)*\\w{12}: ');

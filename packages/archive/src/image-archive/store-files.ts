@@ -7,9 +7,10 @@
 import { randomUUID } from 'node:crypto';
 import { isDigest } from '@gantry/oci';
 import type { LayerCompression } from '@gantry/oci';
-import { invalidArgument, notFound, resourceExhausted, wrap } from '@gantry/errors';
+import { invalidArgument, notFound, notImplemented, resourceExhausted, wrap } from '@gantry/errors';
 import { decompress, detectCompression } from '../compression.ts';
 import { readTar } from '../read-tar.ts';
+import { throughCommand } from '../transform.ts';
 import type { ArchiveContent } from './archive-content.ts';
 
 /** Limit of one document kept in memory. */
@@ -117,10 +118,36 @@ async function collect(body: AsyncIterable<Uint8Array>, path: string): Promise<B
   return Buffer.concat(chunks);
 }
 
+/**
+ * What layers are never packed with, but whole archives are; Debian has the commands (xz-utils, bzip2). A stranger chose how much
+ * memory unpacking takes.
+ */
+const packers = [
+  { magic: [0xfd, 0x37, 0x7a, 0x58], command: 'xz', args: ['-dcq', '--memlimit-decompress=512MiB'] },
+  { magic: [0x42, 0x5a, 0x68], command: 'bzip2', args: ['-dcq'] },
+] as const;
+
+/** Not implemented when the command is not installed. */
+function unpackedBy(
+  { command, args }: (typeof packers)[number],
+  source: AsyncIterable<Uint8Array>,
+): AsyncIterable<Uint8Array> {
+  return throughCommand(source, {
+    file: command,
+    args,
+    failure: (outcome, complaint) =>
+      outcome instanceof Error
+        ? notImplemented(`archives packed with ${command} without the command: ${outcome.message}`, {}, outcome)
+        : invalidArgument(`${command} data: ${complaint === '' ? String(outcome) : complaint}`),
+  });
+}
+
 /** The plain tar inside the source, by its first bytes. */
 async function decompressed(source: AsyncIterable<Uint8Array>): Promise<AsyncIterable<Uint8Array>> {
   const { head, all } = await peek(source, magicBytes);
   if (head.length === 0) throw invalidArgument('the archive is empty');
+  const packer = packers.find(({ magic }) => magic.every((byte, index) => head[index] === byte));
+  if (packer !== undefined) return unpackedBy(packer, all());
   return decompress(all(), detectCompression(head));
 }
 

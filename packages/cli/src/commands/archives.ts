@@ -1,5 +1,5 @@
 /** Verbs between the image store and archives: save, load. */
-import { createReadStream, createWriteStream } from 'node:fs';
+import { createReadStream, createWriteStream, statSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -29,7 +29,7 @@ export const loadCommand: Command = {
   name: 'load',
   aliases: ['image load', 'image import', 'i import'],
   usage: '',
-  summary: 'Brings in images from an OCI layout or docker save archive (tar, gzip, zstd)',
+  summary: 'Brings in images from an OCI layout or docker save archive (tar; packed with gzip, zstd, xz, bzip2)',
   flags: {
     input: { type: 'string', short: 'i', value: 'FILE', help: 'default: stdin' },
     prefix: { type: 'string', value: 'NAME', help: 'name for images that carry only a tag' },
@@ -72,6 +72,9 @@ async function save(context: Context): Promise<number> {
 async function load(context: Context): Promise<number> {
   const { parsed } = context;
   const file = parsed.strings.get('input');
+  if (file !== undefined && statSync(file, { throwIfNoEntry: false })?.isDirectory() === true) {
+    throw invalidArgument(`${file} is a directory: tar -C ${file} -c . | gantry load`);
+  }
   const source: AsyncIterable<Uint8Array> = file === undefined || file === '-' ? process.stdin : createReadStream(file);
   try {
     const images = await context.client().images.import(source, {

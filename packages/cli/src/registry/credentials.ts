@@ -1,5 +1,5 @@
 /** Who the user is to a registry: what the command line says, else the client configuration that docker and podman write. */
-import { DockerConfigCredentials } from '@gantry/credentials';
+import { userCredentials } from '@gantry/credentials';
 import type { CredentialsFor, RegistryCredentials } from '@gantry/client';
 import { GantryError, invalidArgument } from '@gantry/errors';
 
@@ -15,7 +15,7 @@ export function credentialsOf(user: string | undefined): CredentialsFor {
     };
     return async () => given;
   }
-  const config = new DockerConfigCredentials();
+  const config = userCredentials();
   return async (host) => {
     const found = (await config.lookup(host))?.credentials;
     return found?.kind === 'registry token' ? { kind: 'header', value: `Bearer ${found.token}` } : found;

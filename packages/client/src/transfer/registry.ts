@@ -51,7 +51,7 @@ export async function pullImage(transport: Transport, reference: string, options
     platforms: platforms === 'all' ? [] : platforms.map(wirePlatform),
     unpacks: unpack ? unpacked.map((platform) => ({ platform: wirePlatform(platform), snapshotter })) : [],
   });
-  await withRegistry(transport, name, options, (registry) => runTransfer(transport, registry, store, options));
+  await withRegistry(transport, name, options, (registry, call) => runTransfer(transport, registry, store, call));
   return name;
 }
 
@@ -67,19 +67,29 @@ export async function pushImage(
     name: source,
     platforms: platform === undefined ? [] : [wirePlatform(platform)],
   });
-  await withRegistry(transport, reference, options, (registry) => runTransfer(transport, store, registry, options));
+  await withRegistry(transport, reference, options, (registry, call) => runTransfer(transport, store, registry, call));
 }
 
-/** Answers the server's questions for credentials while `use` runs. */
+/**
+ * Answers the server's questions for credentials while `use` runs. Credentials that cannot be had end it: going on as nobody
+ * would end in a misleading refusal.
+ */
 async function withRegistry(
   transport: Transport,
   reference: string,
   options: RegistryOptions,
-  use: (registry: wellKnown.Any) => Promise<void>,
+  use: (registry: wellKnown.Any, call: TransferOptions) => Promise<void>,
 ): Promise<void> {
   const { credentials, hostsDir = '', plainHttp = false, headers = {} } = options;
   const questions = credentials && (await TransferStream.open(transport, 'auth', options));
-  const answered = questions && credentials && answer(questions, credentials);
+  const unanswered = new AbortController();
+  const answered =
+    questions &&
+    credentials &&
+    answer(questions, credentials).catch((err: unknown) => {
+      unanswered.abort(err);
+    });
+  const signal = AbortSignal.any([unanswered.signal, ...(options.signal === undefined ? [] : [options.signal])]);
   try {
     const resolver = {
       authStream: questions?.id ?? '',
@@ -87,7 +97,9 @@ async function withRegistry(
       defaultScheme: plainHttp ? 'http' : '',
       headers: { ...headers },
     };
-    await use(transferEnd(transferTypes.OCIRegistry, { reference, resolver }));
+    await use(transferEnd(transferTypes.OCIRegistry, { reference, resolver }), { ...options, signal });
+  } catch (err) {
+    throw unanswered.signal.aborted ? unanswered.signal.reason : err;
   } finally {
     questions?.close();
     await answered;
