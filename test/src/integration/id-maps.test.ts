@@ -33,6 +33,33 @@ const map = '0:100000:65536';
 const both = ['--uidmap', map, '--gidmap', map];
 const labels = { [uidLabel]: map, [gidLabel]: map };
 
+/** The smallest program that ends with its effective user id, as far as a status goes (x86-64: geteuid, exit). */
+function euidProgram(): Buffer {
+  const code = Buffer.from('b86b0000000f0589c7b83c0000000f05', 'hex');
+  const head = Buffer.alloc(120);
+  head.write('7f454c46020101', 'hex');
+  head.writeUInt16LE(2, 16); // ET_EXEC
+  head.writeUInt16LE(62, 18); // EM_X86_64
+  head.writeUInt32LE(1, 20);
+  head.writeBigUInt64LE(0x400078n, 24); // where it begins
+  head.writeBigUInt64LE(64n, 32);
+  head.writeUInt16LE(64, 52);
+  head.writeUInt16LE(56, 54);
+  head.writeUInt16LE(1, 56);
+  head.writeUInt32LE(1, 64); // PT_LOAD
+  head.writeUInt32LE(5, 68); // readable, executable
+  for (const [at, value] of [
+    [80, 0x400000n],
+    [88, 0x400000n],
+    [96, BigInt(120 + code.length)],
+    [104, BigInt(120 + code.length)],
+    [112, 0x1000n],
+  ] as const) {
+    head.writeBigUInt64LE(value, at);
+  }
+  return Buffer.concat([head, code]);
+}
+
 /** A second layer with owners, a setuid program and a hard link. */
 const second = tar([
   { name: 'srv/', type: 'directory' },
@@ -140,6 +167,36 @@ t.test('id-mapped layers', { skip, timeout: 240_000 }, async (t) => {
     ok(t, await exec(), '0\n1000:2000\n0\n');
     t.match((await mine(['diff', 'stay'])).stdout.split('\n').toSorted(), ['', 'A /srv/written', 'C /srv']);
     await mine(['rm', '-f', 'stay']);
+  });
+
+  await t.test('setuid programs become the users that they belong to inside', async (t) => {
+    if (process.arch !== 'x64') return void t.comment('skipped: the program is one for x86-64');
+    const program = euidProgram();
+    const programs = tar([
+      { name: 'bin/root', body: program, mode: 0o4755 },
+      { name: 'bin/web', body: program, mode: 0o4755, uid: 1000, gid: 1000 },
+      { name: 'bin/own', body: program, mode: 0o755 },
+    ]);
+    const file = path.join(box.dir, 'setuid.tar');
+    const name = 'docker.io/library/setuid:1';
+    writeFileSync(file, ociArchive({ layers: [busyboxLayer(), programs], name, config: { User: '1234:1234' } }));
+    t.equal((await box.ctr(['images', 'import', file])).code, 0);
+    const words = ['run', '--rm', '--allow-new-privs', ...both, '--remap-labels', name, 'setuid'];
+    const codes: number[] = [];
+    for (const which of ['root', 'web', 'own']) codes.push((await box.ctr([...words, `/bin/${which}`])).code);
+    t.same(codes, [0, 1000 & 255, 1234 & 255]);
+  });
+
+  await t.test('files in a directory of the host get the host’s ids', async (t) => {
+    const volume = path.join(box.dir, 'volume');
+    mkdirSync(volume);
+    await run('chown', ['100000:100000', volume]);
+    const script = 'echo x > /v/made; chown 7:8 /v/made; echo x > /v/root';
+    ok(t, await mine(['run', '--rm', '--uidmap', map, '-v', `${volume}:/v`, imageName, 'sh', '-ec', script]), '');
+    t.equal(
+      (await run('stat', ['-c', '%u:%g', 'made', 'root'], { cwd: volume })).stdout,
+      '100007:100008\n100000:100000\n',
+    );
   });
 
   await t.test('an image made of it has the container’s ids', async (t) => {
