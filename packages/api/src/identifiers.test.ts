@@ -33,6 +33,7 @@ t.test('a label has at most 4096 bytes, key and value together', (t) => {
 t.test('reserved labels are told by their prefix', (t) => {
   t.ok(isReservedLabel('containerd.io/gc.root'));
   t.ok(isReservedLabel('io.cri-containerd.kind'));
+  t.ok(isReservedLabel('io.gantry/transfer'));
   t.notOk(isReservedLabel('org.example/containerd.io/'));
   t.end();
 });

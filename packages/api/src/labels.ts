@@ -7,7 +7,13 @@ const maxLabelBytes = 4096;
 const maxShownKeyLength = 64;
 
 /** Prefixes of labels that mean something to containerd and Kubernetes: never taken from an image's own configuration. */
-export const reservedLabelPrefixes: readonly string[] = ['containerd.io/', 'io.cri-containerd'];
+export const reservedLabelPrefixes: readonly string[] = [
+  'containerd.io/',
+  'io.containerd.',
+  'io.cri-containerd',
+  'io.kubernetes.cri',
+  'io.gantry/',
+];
 
 /** Checks that no key and its value are longer than 4096 bytes together. Throws invalid argument. */
 export function checkLabels(labels: Readonly<Record<string, string>>): void {

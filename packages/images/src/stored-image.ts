@@ -1,11 +1,18 @@
 /** An image that is in the content store: its manifest and config for a platform. */
 import { invalidArgument } from '@gantry/errors';
-import { isIndexType, isManifestType, parseImageConfig, parseIndex, parseManifest } from '@gantry/oci';
+import {
+  isIndexType,
+  isManifestType,
+  maximumIndexDepth,
+  parseImageConfig,
+  parseIndex,
+  parseManifest,
+} from '@gantry/oci';
 import type { Descriptor, ImageConfig, Manifest, Platform } from '@gantry/oci';
 import type { ImageContent } from './image-content.ts';
 import { chooseManifest } from './pull/choose-platform.ts';
 import { readStored } from './pull/documents.ts';
-import { configLimitBytes, manifestLimitBytes, maximumIndexDepth } from './registry/limits.ts';
+import { configLimitBytes, manifestLimitBytes } from './registry/limits.ts';
 
 export interface StoredImage {
   /** Of its manifest. */

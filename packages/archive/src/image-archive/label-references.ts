@@ -2,8 +2,8 @@
  * The labels that tell the garbage collector what a document refers to: index → `gc.ref.content.m.<n>`, manifest →
  * `gc.ref.content.config` and `gc.ref.content.l.<n>`.
  */
-import { isCode } from '@gantry/errors';
-import { isIndexType, layerMediaType, parseIndex, parseManifest } from '@gantry/oci';
+import { invalidArgument, isCode } from '@gantry/errors';
+import { isIndexType, layerMediaType, maximumIndexDepth, parseIndex, parseManifest } from '@gantry/oci';
 import type { Descriptor } from '@gantry/oci';
 import { documentLimitBytes } from './archive-content.ts';
 import type { ArchiveContent } from './archive-content.ts';
@@ -22,21 +22,27 @@ export async function labelReferences(
   content: ArchiveContent,
   target: { readonly mediaType: string; readonly digest: string },
   wanted: Wanted = () => true,
+  seen: Set<string> = new Set(),
+  depth = 0,
 ): Promise<void> {
+  if (depth > maximumIndexDepth) throw invalidArgument(`more than ${maximumIndexDepth} levels of indexes`);
   const bytes = await content.readAll(target.digest, documentLimitBytes);
   if (isIndexType(target.mediaType)) {
     const { manifests } = parseIndex(bytes);
     await content.setLabels(target.digest, numbered('m', manifests));
     for (const manifest of manifests) {
-      if (wanted(manifest) && (await isStored(content, manifest.digest))) {
-        await labelReferences(content, manifest, wanted);
+      // An index may name one entry many times, and be named by many: each is looked at once.
+      if (!wanted(manifest) || seen.has(manifest.digest)) continue;
+      seen.add(manifest.digest);
+      if (await isStored(content, manifest.digest)) {
+        await labelReferences(content, manifest, wanted, seen, depth + 1);
       }
     }
     return;
   }
   const { config, layers } = parseManifest(bytes);
   await content.sizeOf(config.digest);
-  for (const { mediaType, digest } of layers) {
+  for (const { mediaType, digest } of distinct(layers)) {
     // Those that may not be passed on are often not in archives; who needs one is told then.
     if (layerMediaType(mediaType)?.distributable !== false) await content.sizeOf(digest);
   }
@@ -44,7 +50,12 @@ export async function labelReferences(
 }
 
 function numbered(letter: string, children: readonly Descriptor[]): Record<string, string> {
-  return Object.fromEntries(children.map((child, index) => [`${refLabel}.${letter}.${index}`, child.digest]));
+  return Object.fromEntries(distinct(children).map(({ digest }, index) => [`${refLabel}.${letter}.${index}`, digest]));
+}
+
+/** The first of each digest. */
+function distinct(children: readonly Descriptor[]): Descriptor[] {
+  return [...new Map(children.toReversed().map((child) => [child.digest, child])).values()].toReversed();
 }
 
 async function isStored(content: ArchiveContent, digest: string): Promise<boolean> {

@@ -1,6 +1,6 @@
 /** Makes a container from an image: snapshot, spec and record. Nothing runs yet. */
 import { existsSync } from 'node:fs';
-import { typeUrls } from '@gantry/api';
+import { isReservedLabel, typeUrls } from '@gantry/api';
 import type { containers, types, wellKnown } from '@gantry/api';
 import { alreadyExists, failedPrecondition, GantryError, invalidArgument, isCode, messageOf } from '@gantry/errors';
 import { linux } from '@gantry/libc';
@@ -174,18 +174,13 @@ function userFiles(mounts: readonly types.Mount[]): UserFiles {
   };
 }
 
-/** Label prefixes with a meaning to a supervisor: an image must not set them. */
-const reservedPrefixes = ['containerd.io/', 'io.cri-containerd', 'io.gantry/'];
-
 /** As containerd's limit for key and value together. */
 const labelLimitBytes = 4096;
 
 function imageLabels(config: ImageConfig): Record<string, string> {
   const entries = Object.entries(config.config.Labels ?? {}).filter(
     ([key, value]) =>
-      value !== '' &&
-      !reservedPrefixes.some((prefix) => key.startsWith(prefix)) &&
-      Buffer.byteLength(key) + Buffer.byteLength(value) <= labelLimitBytes,
+      value !== '' && !isReservedLabel(key) && Buffer.byteLength(key) + Buffer.byteLength(value) <= labelLimitBytes,
   );
   return Object.fromEntries(entries);
 }

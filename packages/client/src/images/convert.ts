@@ -17,6 +17,7 @@ import {
   isIndexType,
   isManifestType,
   matchPlatform,
+  maximumIndexDepth,
   mediaTypeIn,
   normalizeReference,
   parseDigest,
@@ -46,9 +47,6 @@ export interface ConvertOptions extends PlatformOptions {
     | ((layer: { readonly digest: string; readonly index: number; readonly count: number }) => void)
     | undefined;
 }
-
-/** An index may point to an index; nobody nests deeper than this in earnest. */
-const maxIndexDepth = 4;
 
 /** What an attestation is about. */
 const referenceDigest = 'vnd.docker.reference.digest';
@@ -114,6 +112,8 @@ class Conversion {
   readonly #family: MediaTypeFamily;
   readonly #wanted: readonly Platform[] | 'all';
   readonly #onLayer: ConvertOptions['onLayer'];
+  /** What descriptors became. */
+  readonly #made = new Map<string, Promise<Descriptor>>();
 
   private constructor(
     client: Client,
@@ -144,7 +144,15 @@ class Conversion {
   }
 
   /** An index or a manifest; anything else is kept as it is. */
-  async any(descriptor: Descriptor, depth: number): Promise<Descriptor> {
+  any(descriptor: Descriptor, depth: number): Promise<Descriptor> {
+    // An index may name one entry many times, and what names it too.
+    const key = JSON.stringify(descriptor);
+    const made = this.#made.get(key) ?? this.#anyAnew(descriptor, depth);
+    this.#made.set(key, made);
+    return made;
+  }
+
+  async #anyAnew(descriptor: Descriptor, depth: number): Promise<Descriptor> {
     if (isIndexType(descriptor.mediaType)) return this.index(descriptor, depth);
     if (isManifestType(descriptor.mediaType)) return this.manifest(descriptor);
     return descriptor;
@@ -152,7 +160,7 @@ class Conversion {
 
   /** Throws not found when nothing of it is for a wanted platform. */
   async index(descriptor: Descriptor, depth: number): Promise<Descriptor> {
-    if (depth >= maxIndexDepth) throw invalidArgument(`more than ${maxIndexDepth} levels of indexes`);
+    if (depth >= maximumIndexDepth) throw invalidArgument(`more than ${maximumIndexDepth} levels of indexes`);
     const index = parseIndex(await this.#read(descriptor), descriptor.mediaType);
     const renamed = new Map<string, string>();
     const converted: Descriptor[] = [];

@@ -4,6 +4,7 @@ import {
   hostPlatform,
   isIndexType,
   matchPlatform,
+  maximumIndexDepth,
   parseImageConfig,
   parseIndex,
   parseManifest,
@@ -19,9 +20,6 @@ export const documentLimitBytes = 8 * 1024 * 1024;
 
 /** How the error begins that an index has nothing for a platform. */
 export const noMatch = 'no match for platform';
-
-/** An index may point to an index; nobody nests deeper than this in earnest. */
-const maxIndexDepth = 4;
 
 /** One platform's image. */
 export interface ResolvedImage {
@@ -42,10 +40,16 @@ export async function resolveImage(
   platform: Platform = hostPlatform(),
   options: CallOptions = {},
 ): Promise<ResolvedImage> {
-  const digest = await manifestDigest(content, target, platform, options, 0);
+  const digest = await manifestDigest(content, target, platform, options, { depth: 0, seen: new Set() });
   const manifest = parseManifest(await content.readAll(digest, documentLimitBytes, options));
   const config = parseImageConfig(await content.readAll(manifest.config.digest, documentLimitBytes, options));
   return { manifestDigest: digest, manifest, config, configDigest: manifest.config.digest };
+}
+
+/** How deep it is, and what did not fit: an index may name one entry many times. */
+interface Descent {
+  readonly depth: number;
+  readonly seen: Set<string>;
 }
 
 /** Index entries that name their platform come first; of the others the first whose config fits. */
@@ -54,15 +58,17 @@ async function manifestDigest(
   target: { readonly mediaType: string; readonly digest: string },
   platform: Platform,
   options: CallOptions,
-  depth: number,
+  { depth, seen }: Descent,
 ): Promise<string> {
   if (!isIndexType(target.mediaType)) return target.digest;
-  if (depth >= maxIndexDepth) throw notFound(`a manifest within ${maxIndexDepth} levels of indexes`);
+  if (depth >= maximumIndexDepth) throw notFound(`a manifest within ${maximumIndexDepth} levels of indexes`);
   const { manifests } = parseIndex(await content.readAll(target.digest, documentLimitBytes, options));
   const [chosen] = selectForPlatform(platform, manifests);
-  if (chosen !== undefined) return manifestDigest(content, chosen, platform, options, depth + 1);
+  if (chosen !== undefined) return manifestDigest(content, chosen, platform, options, { depth: depth + 1, seen });
   for (const candidate of manifests.filter((entry) => entry.platform === undefined)) {
-    const digest = await manifestDigest(content, candidate, platform, options, depth + 1);
+    if (seen.has(candidate.digest)) continue;
+    seen.add(candidate.digest);
+    const digest = await manifestDigest(content, candidate, platform, options, { depth: depth + 1, seen });
     const manifest = parseManifest(await content.readAll(digest, documentLimitBytes, options));
     const config = parseImageConfig(await content.readAll(manifest.config.digest, documentLimitBytes, options));
     if (matchPlatform(platform, config) !== undefined) return digest;

@@ -7,9 +7,9 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { types } from '@gantry/api';
-import { chainIds } from '@gantry/oci';
+import { chainIds, checkLayerCount } from '@gantry/oci';
 import type { Descriptor } from '@gantry/oci';
-import { failedPrecondition, invalidArgument, isCode } from '@gantry/errors';
+import { failedPrecondition, isCode } from '@gantry/errors';
 import type { ContentCalls } from '../services/content.ts';
 import type { SnapshotsClient } from '../services/snapshots.ts';
 import type { CallOptions } from '../transport/call-options.ts';
@@ -52,9 +52,7 @@ export async function unpackImage(
 ): Promise<string> {
   const { layers } = image.manifest;
   const diffIds = image.config.rootfs.diff_ids;
-  if (layers.length !== diffIds.length) {
-    throw invalidArgument(`image has ${layers.length} layers but ${diffIds.length} diff ids`);
-  }
+  checkLayerCount(image.manifest, image.config);
   const chain = chainIds(diffIds);
   const top = chain.at(-1);
   if (top === undefined) return '';

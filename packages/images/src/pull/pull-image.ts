@@ -13,6 +13,7 @@ import {
   hostPlatform,
   isIndexType,
   isManifestType,
+  maximumIndexDepth,
   mediaTypes,
   parseImageConfig,
   parseIndex,
@@ -26,7 +27,7 @@ import type { RetryPolicy } from '../http/retry.ts';
 import type { ImageContent } from '../image-content.ts';
 import { KeyedTurns } from '../keyed-turns.ts';
 import { Limiter } from '../limiter.ts';
-import { configLimitBytes, manifestLimitBytes, maximumChildren, maximumIndexDepth } from '../registry/limits.ts';
+import { configLimitBytes, manifestLimitBytes } from '../registry/limits.ts';
 import type { Resolver } from '../registry/registry.ts';
 import { checkPlatforms, chooseManifests, isImageConfig } from './choose-platform.ts';
 import { downloadBlob } from './download.ts';
@@ -134,6 +135,8 @@ class Pull {
   readonly #turns: KeyedTurns;
   readonly #slots: Limiter;
   readonly #layers = new Map<string, Promise<void>>();
+  /** Indexes and manifests by their digest, and whether with their layers. */
+  readonly #taken = new Map<string, boolean>();
 
   constructor(
     { turns, layerSlots }: PullComponents,
@@ -148,8 +151,12 @@ class Pull {
     this.#slots = layerSlots ?? new Limiter(defaultConcurrentLayers);
   }
 
+  /** What an index names several times is taken once: an index of indexes of … would else be work without an end. */
   async take(place: Place, taken: PulledManifest[], failed: AbortController): Promise<void> {
     const { digest, mediaType } = place.descriptor;
+    const before = this.#taken.get(digest);
+    if (before === true || before === place.whole) return;
+    this.#taken.set(digest, place.whole);
     if (isIndexType(mediaType)) return this.#takeIndex(place, taken, failed);
     if (isManifestType(mediaType)) return this.#takeManifest(place, taken, failed);
     if (mediaType === mediaTypes.dockerSchema1) {
@@ -167,8 +174,6 @@ class Pull {
     const progress = this.#progress('index', descriptor, parents);
     const bytes = await this.#read(descriptor, manifestLimitBytes);
     const index = parseIndex(bytes, descriptor.mediaType);
-    if (index.manifests.length > maximumChildren)
-      throw invalidArgument(`index ${descriptor.digest} has more than ${maximumChildren} entries`);
     const chosen = await this.#choose(index, descriptor.digest);
     const { allMetadata = false } = this.#options;
     for (const entry of allMetadata ? index.manifests : chosen) {
@@ -196,8 +201,6 @@ class Pull {
     const progress = this.#progress('manifest', descriptor, parents);
     const bytes = await this.#read(descriptor, manifestLimitBytes);
     const manifest = parseManifest(bytes, mediaType);
-    if (manifest.layers.length > maximumChildren)
-      throw invalidArgument(`manifest ${digest} has more than ${maximumChildren} layers`);
     const above = [descriptor, ...parents];
     const config = await this.#takeConfig(manifest.config, above, failed);
     const { platforms = [hostPlatform()] } = this.#options;

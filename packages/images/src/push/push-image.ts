@@ -8,6 +8,7 @@ import {
   isIndexType,
   isManifestType,
   layerMediaType,
+  maximumIndexDepth,
   parseIndex,
   parseManifest,
   parseReference,
@@ -20,7 +21,7 @@ import { chooseManifest } from '../pull/choose-platform.ts';
 import { sourcesIn, withSource } from '../pull/labels.ts';
 import { ProgressReporter } from '../pull/progress.ts';
 import type { ContentKind, OnProgress } from '../pull/progress.ts';
-import { configLimitBytes, manifestLimitBytes, maximumIndexDepth } from '../registry/limits.ts';
+import { configLimitBytes, manifestLimitBytes } from '../registry/limits.ts';
 import type { Pusher, Resolver } from '../registry/registry.ts';
 
 /** Blobs of one push that go out at the same time, when nobody says otherwise. */
@@ -71,6 +72,8 @@ class Push {
   readonly #place: { readonly domain: string; readonly path: string };
   readonly #slots: Limiter;
   readonly #blobs = new Map<string, Promise<void>>();
+  /** Digests of manifests and indexes. */
+  readonly #pushed = new Set<string>();
 
   constructor(
     { content, blobSlots }: PushComponents,
@@ -104,6 +107,8 @@ class Push {
   ): Promise<void> {
     const { digest, mediaType } = descriptor;
     const { signal } = this.#options;
+    // An index may name one several times, and what names it too.
+    if (tag === undefined && this.#pushed.has(digest)) return;
     if (this.#content.info(digest) === undefined) {
       if (tag === undefined && (await this.#pusher.hasManifest(descriptor.digest, signal))) return;
       const platform = descriptor.platform === undefined ? '' : ` for platform ${formatPlatform(descriptor.platform)}`;
@@ -126,6 +131,7 @@ class Push {
       throw invalidArgument(`${digest} is no image but ${JSON.stringify(mediaType.slice(0, 200))}`);
     }
     const outcome = await this.#pusher.pushManifest(descriptor, bytes, { signal, tag });
+    this.#pushed.add(digest);
     await this.#noteSource(descriptor);
     progress.state(outcome === 'pushed' ? 'done' : outcome);
   }

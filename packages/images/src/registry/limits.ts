@@ -5,9 +5,3 @@ export const manifestLimitBytes = 4 * 1024 * 1024;
 
 /** Image configs, which are read into memory as well. */
 export const configLimitBytes = 8 * 1024 * 1024;
-
-/** Indexes within indexes. */
-export const maximumIndexDepth = 4;
-
-/** Manifests, and layers of one, below an index. */
-export const maximumChildren = 4096;

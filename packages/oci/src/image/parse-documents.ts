@@ -43,6 +43,12 @@ import { bareMediaType, isIndexType, isManifestType, mediaTypes } from './media-
 /** Image documents are small; what is larger is an attack or a mistake. */
 export const imageDocumentLimits: JsonLimits = { maximumBytes: 8 * 1024 * 1024, maximumDepth: 64 };
 
+/** Indexes within indexes; nobody nests deeper than this in earnest. Whoever follows indexes counts them. */
+export const maximumIndexDepth = 4;
+
+/** Entries of an index, and layers of an image. */
+export const maximumChildren = 4096;
+
 const digest: Parser<Digest> = (value, path) => {
   const unsafe = text(value, path);
   if (!isDigest(unsafe)) throw refuse(path, `invalid digest ${quote(unsafe)}`);
@@ -175,6 +181,7 @@ export function parseIndex(unsafeDocument: Uint8Array | string, mediaType?: stri
   if (!Object.hasOwn(members(document, ''), 'manifests')) throw refuse('manifests', 'is required');
   const parsed = index(document, '');
   checkMediaType(parsed, mediaType, isIndexType, 'an index');
+  if (parsed.manifests.length > maximumChildren) throw refuse('manifests', `has more than ${maximumChildren} entries`);
   return parsed;
 }
 
@@ -184,12 +191,16 @@ export function parseManifest(unsafeDocument: Uint8Array | string, mediaType?: s
   refuseMembers(document, 'manifest', ['manifests', 'fsLayers']);
   const parsed = manifest(document, '');
   checkMediaType(parsed, mediaType, isManifestType, 'a manifest');
+  if (parsed.layers.length > maximumChildren) throw refuse('layers', `has more than ${maximumChildren} entries`);
   return parsed;
 }
 
 /** Parses an image's config. Absent lists are empty. Throws invalid argument. */
 export function parseImageConfig(unsafeDocument: Uint8Array | string): ImageConfig {
-  return imageConfig(parseJson(unsafeDocument, 'image config', imageDocumentLimits), '');
+  const parsed = imageConfig(parseJson(unsafeDocument, 'image config', imageDocumentLimits), '');
+  if (parsed.rootfs.diff_ids.length > maximumChildren)
+    throw refuse('rootfs.diff_ids', `has more than ${maximumChildren} entries`);
+  return parsed;
 }
 
 /** Parses an `oci-layout` file; only version 1.0.0 is known. Throws invalid argument. */
