@@ -51,3 +51,25 @@ export function maskedEntries<V>(
   const kept = Object.entries(old).filter(([name]) => name !== key);
   return Object.fromEntries([...kept, ...Object.entries(change).filter(([name]) => name === key)]);
 }
+
+/** A record with the members replaced that a mask names; `members` says what a field of masks is called in the record. */
+export function maskedRecord<T extends object, Field extends string>(
+  old: T,
+  change: T,
+  mask: readonly MaskPath<Field>[],
+  members: Readonly<Record<Field, keyof T>>,
+): T {
+  const updated: T = { ...old };
+  for (const { field, key } of mask) {
+    const member = members[field];
+    const whole = change[member];
+    updated[member] =
+      key === undefined ? whole : (maskedEntries(mapOf(updated[member]), mapOf(whole), key) as T[keyof T]);
+  }
+  return updated;
+}
+
+/** Single entries are named of maps only. */
+function mapOf(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null ? { ...value } : {};
+}

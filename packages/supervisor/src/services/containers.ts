@@ -7,7 +7,7 @@ import { alreadyExists, invalidArgument, notFound, wrap } from '@gantry/errors';
 import { keys, presentLabels } from '@gantry/store';
 import type { Reader, Store } from '@gantry/store';
 import type { Publisher } from '../events/exchange.ts';
-import { maskedEntries, parseMask } from '../field-mask.ts';
+import { maskedRecord, parseMask } from '../field-mask.ts';
 import { compileFilters, containerAdaptor } from '../filters/index.ts';
 import type { GarbageCollector } from '../gc/collector.ts';
 import { bind } from '../rpc/handlers.ts';
@@ -25,6 +25,14 @@ type Container = containers.Container;
 const maskFields = ['labels', 'spec', 'extensions', 'image', 'snapshotkey'] as const;
 const maskMaps = ['labels', 'extensions'] as const;
 type MaskField = (typeof maskFields)[number];
+
+const maskMembers = {
+  labels: 'labels',
+  spec: 'spec',
+  extensions: 'extensions',
+  image: 'image',
+  snapshotkey: 'snapshotKey',
+} as const satisfies Readonly<Record<MaskField, keyof Container>>;
 
 export function containersService({ store, events: publisher, gc }: ContainersServiceComponents): Binding {
   return bind(containers.ContainersService, {
@@ -132,26 +140,7 @@ function updatedContainer(old: Container, change: Container, paths: readonly str
     if (change.runtime?.name !== old.runtime?.name) throw invalidArgument('container.Runtime.Name field is immutable');
     mask.push(...maskFields.map((field) => ({ field, key: undefined })));
   }
-  const updated: Container = { ...old };
-  for (const { field, key } of mask) {
-    switch (field) {
-      case 'labels':
-        updated.labels = maskedEntries(updated.labels, change.labels, key);
-        break;
-      case 'extensions':
-        updated.extensions = maskedEntries(updated.extensions, change.extensions, key);
-        break;
-      case 'spec':
-        updated.spec = change.spec;
-        break;
-      case 'image':
-        updated.image = change.image;
-        break;
-      case 'snapshotkey':
-        updated.snapshotKey = change.snapshotKey;
-        break;
-    }
-  }
+  const updated = maskedRecord(old, change, mask, maskMembers);
   try {
     checkContainer(updated);
   } catch (err) {

@@ -3,7 +3,7 @@ import { checkIdentifier, checkLabels, sandbox as wire, timestampNow, types } fr
 import { alreadyExists, invalidArgument, notFound, wrap } from '@gantry/errors';
 import { keys, presentLabels } from '@gantry/store';
 import type { Reader, Store } from '@gantry/store';
-import { maskedEntries, parseMask } from '../field-mask.ts';
+import { maskedRecord, parseMask } from '../field-mask.ts';
 import { sandboxAdaptor } from '../filters/adaptors.ts';
 import { compileFilters } from '../filters/index.ts';
 import type { GarbageCollector } from '../gc/collector.ts';
@@ -24,6 +24,13 @@ const defaultSandboxer = 'shim';
 const maskFields = ['labels', 'extensions', 'spec', 'runtime'] as const;
 const maskMaps = ['labels', 'extensions'] as const;
 type MaskField = (typeof maskFields)[number];
+
+const maskMembers = {
+  labels: 'labels',
+  extensions: 'extensions',
+  spec: 'spec',
+  runtime: 'runtime',
+} as const satisfies Readonly<Record<MaskField, keyof Sandbox>>;
 
 export function sandboxStoreService({ store, gc }: SandboxStoreComponents): Binding {
   return bind(wire.StoreService, {
@@ -83,25 +90,9 @@ function updatedSandbox(old: Sandbox, change: Sandbox, paths: readonly string[])
   const subject = `on ${JSON.stringify(old.sandboxId)}`;
   const mask = parseMask<MaskField>(paths, { fields: maskFields, maps: maskMaps, subject });
   if (mask.length === 0) mask.push(...maskFields.map((field) => ({ field, key: undefined })));
-  const updated: Sandbox = { ...old };
-  for (const { field, key } of mask) {
-    switch (field) {
-      case 'labels':
-        updated.labels = maskedEntries(updated.labels, change.labels, key);
-        break;
-      case 'extensions':
-        updated.extensions = maskedEntries(updated.extensions, change.extensions, key);
-        break;
-      case 'spec':
-        updated.spec = change.spec;
-        break;
-      case 'runtime':
-        if (change.runtime?.name !== old.runtime?.name)
-          throw invalidArgument('sandbox.Runtime.Name field is immutable');
-        updated.runtime = change.runtime;
-        break;
-    }
-  }
+  if (mask.some(({ field }) => field === 'runtime') && change.runtime?.name !== old.runtime?.name)
+    throw invalidArgument('sandbox.Runtime.Name field is immutable');
+  const updated = maskedRecord(old, change, mask, maskMembers);
   return checked({ ...updated, labels: presentLabels(updated.labels), updatedAt: timestampNow() });
 }
 
