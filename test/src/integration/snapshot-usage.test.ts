@@ -15,9 +15,24 @@ t.setTimeout(90_000);
 const { SnapshotsService: service } = snapshots;
 
 const filters = [
-  ...['kind==active', 'kind==committed', 'kind==view', 'kind==Committed', 'kind', 'name==A', 'name~=^[AB]$'],
-  ...['parent==A', 'parent==""', 'parent', 'key==A', 'nope', 'kind=='],
-  ...['labels.k', 'labels.k==v', 'labels."k"!=v', 'labels.none==""', 'labels.k==v,kind==view'],
+  'kind==active',
+  'kind==committed',
+  'kind==view',
+  'kind==Committed',
+  'kind',
+  'name==A',
+  'name~=^[AB]$',
+  'parent==A',
+  'parent==""',
+  'parent',
+  'key==A',
+  'nope',
+  'kind==',
+  'labels.k',
+  'labels.k==v',
+  'labels."k"!=v',
+  'labels.none==""',
+  'labels.k==v,kind==view',
 ];
 
 const inTree = (tree: string, script: string): void => {
