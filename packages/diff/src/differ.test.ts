@@ -110,6 +110,37 @@ t.test('more jobs than workers wait for each other', async (t) => {
   t.equal(new Set(benches.map((bench) => listing(bench.root).replaceAll(/ \d{10} /g, ' '))).size, 1);
 });
 
+t.test('one worker is made ready, waits as long as any, and does the next job', async (t) => {
+  const cold = new Differ({ idleMs: 60_000 });
+  t.teardown(async () => cold.close());
+  const children = (): string[] =>
+    readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8').split(' ').filter(Boolean);
+  const before = children();
+  cold.warm();
+  cold.warm();
+  const made = children().filter((pid) => !before.includes(pid));
+  t.equal(made.length, 1);
+  const bench = new Bench(t);
+  t.equal((await cold.apply(bench.request(tar))).digest, sha256(tar));
+  cold.warm();
+  t.same(
+    children().filter((pid) => !before.includes(pid)),
+    made,
+  );
+  await cold.close();
+  cold.warm();
+  t.same(
+    children().filter((pid) => !before.includes(pid)),
+    [],
+    'a closed one makes nothing ready',
+  );
+  const brief = new Differ({ idleMs: 1 });
+  t.teardown(async () => brief.close());
+  brief.warm();
+  while (children().some((pid) => !before.includes(pid))) await new Promise((resolve) => setTimeout(resolve, 10));
+  t.equal((await brief.apply(new Bench(t).request(tar))).digest, sha256(tar), 'one that has left is replaced');
+});
+
 t.test('a worker that is just leaving gets no more jobs', async (t) => {
   const hasty = new Differ({ idleMs: 0 });
   t.teardown(async () => hasty.close());

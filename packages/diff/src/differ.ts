@@ -102,6 +102,18 @@ export class Differ {
     await this.#submit({ kind: 'copy', request }, async () => undefined, options);
   }
 
+  /**
+   * Has a worker ready soon: starting one takes a hundred times what a small layer does. One that waits already waits on; it
+   * leaves as any idle one does.
+   */
+  warm(): void {
+    if (this.#closed) return;
+    const workers = [...this.#workers].filter(({ leaving }) => !leaving);
+    const idle = workers.find(({ busy }) => busy === undefined);
+    if (idle !== undefined) this.#rest(idle);
+    else if (workers.length === 0) this.#rest(this.#spawn());
+  }
+
   /** Ends every worker; jobs under way and waiting fail with unavailable. Idempotent. */
   async close(): Promise<void> {
     this.#closed = true;
@@ -185,6 +197,7 @@ export class Differ {
   /** An idle worker neither keeps this process running nor stays for ever. */
   #rest(worker: Worker): void {
     hold(worker.child, false);
+    clearTimeout(worker.idleTimer);
     worker.idleTimer = setTimeout(() => {
       worker.leaving = true;
       void end(worker);

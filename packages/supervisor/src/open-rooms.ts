@@ -80,7 +80,7 @@ export async function openRooms(
     healthService(),
     namespacesService({ store, events }),
     leasesService({ store, gc }),
-    contentService({ content: blobs, events, gc }),
+    contentService({ content: blobs, events, gc, onLayer: () => differs.warm() }),
     imagesService({ records: imageRecords }),
     snapshotsService({ snapshots: trees, events, gc }),
     diffService({ differs }),

@@ -6,6 +6,7 @@ import type { LayerApplier } from '../unpack/unpack-image.ts';
 export function layerApplier(content: ContentStore, differ: Differ): LayerApplier {
   return {
     detached: true,
+    warm: () => differ.warm(),
     apply: async ({ namespace, signal }, { layer: { mediaType, digest, size }, mounts }) => {
       const blobPath = content.blobPath(namespace, digest);
       return differ.apply({ mediaType, digest, size, blobPath, mounts }, signal === undefined ? {} : { signal });

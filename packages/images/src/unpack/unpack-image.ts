@@ -29,6 +29,8 @@ const snapshotReference = 'containerd.io/gc.ref.snapshot';
 export interface LayerApplier {
   /** Whether it tells, by failed precondition and the detail `needsLowerLayers`, that a layer depends on lower ones not there yet. */
   readonly detached: boolean;
+  /** Has ready what the next layer will need. */
+  warm(): void;
   /** The uncompressed layer. Not implemented for a media type that it does not know. */
   apply(origin: LayerOrigin, request: LayerRequest): Promise<{ readonly digest: string }>;
 }
@@ -112,6 +114,7 @@ export async function unpackImage(
   const chain = chainIds(diffIds);
   const top = chain.at(-1);
   if (top === undefined) return '';
+  if (!isCommitted(components, top)) components.differ.warm(); // while its layers come
   await unpackSteps(components, image, stepsOf(manifest, diffIds, chain), options);
   const label = `${snapshotReference}.${snapshotter}`;
   await content.update(namespace, { digest: configDigest, labels: { [label]: top } }, [`labels.${label}`]);

@@ -45,6 +45,8 @@ export interface LayerDiffer {
   readonly name: string;
   /** Whether a layer can be applied before those below it are there: see `LayerApplier`. */
   readonly detached: boolean;
+  /** Has ready what the next layer will need. */
+  warm(): void;
   /** The uncompressed layer. Not implemented for a media type that it does not know. */
   apply(origin: Origin, request: ApplyLayer): Promise<DiffResult>;
   /** The layer's blob, in the content store. Not implemented for a media type that it does not make. */
@@ -64,6 +66,11 @@ export class OrderedDiffers implements LayerApplier {
 
   get detached(): boolean {
     return this.#differs.every(({ detached }) => detached);
+  }
+
+  /** A layer is on its way. */
+  warm(): void {
+    this.#differs[0]?.warm();
   }
 
   async apply(origin: Origin, request: ApplyLayer): Promise<DiffResult> {

@@ -25,6 +25,10 @@ export class WalkingDiffer implements LayerDiffer {
     this.#components = components;
   }
 
+  warm(): void {
+    this.#components.differ.warm();
+  }
+
   async apply(origin: Origin, { layer, mounts, syncFs, payloads }: ApplyLayer): Promise<DiffResult> {
     const { content, differ } = this.#components;
     const { mediaType, digest } = layer;

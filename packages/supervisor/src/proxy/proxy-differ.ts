@@ -25,6 +25,11 @@ export class ProxyDiffer implements LayerDiffer {
     this.#peer = new GrpcPeer({ address, title: `differ ${name} at ${address}`, timeoutMs });
   }
 
+  /** That is its own business. */
+  warm(): void {
+    return undefined;
+  }
+
   async apply(origin: Origin, { layer, mounts, syncFs, payloads }: ApplyLayer): Promise<DiffResult> {
     const request = { diff: { ...layer }, mounts: mounts.map(wire), syncFs, payloads: { ...payloads } };
     const { applied } = await this.#peer.call(origin.namespace, service, service.methods.apply, request, origin);

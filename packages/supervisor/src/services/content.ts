@@ -16,10 +16,20 @@ import type { Call } from '../rpc/call.ts';
 /** How many infos go into one message of List. */
 const listBatch = 100;
 
+/** Documents are smaller; a layer that is as small may wait. */
+const smallestLayerBytes = 64n * 1024n;
+
+/** How containerd's clients call the ingests of what they pull (`layer-…`) and import (`blob-…`, `tar-…`). */
+function isLayerRef(ref: string): boolean {
+  return /^(?:layer|blob|tar)-/.test(ref);
+}
+
 export interface ContentServiceComponents {
   readonly content: ContentStore;
   readonly events: Publisher;
   readonly gc: Pick<GarbageCollector, 'schedule'>;
+  /** Called when what looks like a layer is written: its client will want it unpacked. */
+  readonly onLayer: () => void;
 }
 
 export function contentService(components: ContentServiceComponents): Binding {
@@ -96,7 +106,7 @@ function readHead(offset: bigint, length: number): Buffer {
 
 /** The Write stream: the first message opens the ingest, every message is answered, a commit ends the stream. */
 async function* write(
-  { content: store, events: publisher }: ContentServiceComponents,
+  { content: store, events: publisher, onLayer }: ContentServiceComponents,
   requests: AsyncIterable<content.WriteContentRequest>,
   call: Call,
 ): AsyncGenerator<PartialMessage<content.WriteContentResponse>> {
@@ -107,6 +117,7 @@ async function* write(
       const { ref, expected, total } = message;
       if (writer === undefined) {
         writer = await store.openWriter(namespace, { ref, total, expected, lease: call.lease });
+        if (isLayerRef(ref) && total >= smallestLayerBytes) onLayer();
       } else {
         if (expected !== '' && store.has(namespace, expected)) {
           await writer.close();
@@ -119,6 +130,7 @@ async function* write(
       const request = partsOf(message)?.whole() ?? message;
       if (request.action === content.WriteAction.COMMIT) {
         const { total: announced } = writer.status();
+        if (isLayerRef(writer.ref) && announced >= smallestLayerBytes) onLayer();
         const info = await commit(writer, request);
         publisher.publish(namespace, '/content/create', events.ContentCreate, { digest: info.digest, size: info.size });
         yield { ...committed(request.action, info), total: announced };
