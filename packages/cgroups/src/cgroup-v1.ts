@@ -2,7 +2,7 @@
  * A control group on v1 controllers. On a hybrid host the group is also made in the v2 tree, which has no controllers
  * then and serves for tracking: `cgroup.kill` reaches every process there at once.
  */
-import { failedPrecondition, invalidArgument, isCode, notFound, wrap } from '@gantry/errors';
+import { failedPrecondition, invalidArgument, notFound, wrap } from '@gantry/errors';
 import type { GantryError } from '@gantry/errors';
 import { AT_FDCWD, isErrno, monotonicMs, O_DIRECTORY, O_RDONLY } from '@gantry/libc';
 import type { LinuxResources } from '@gantry/oci';
@@ -12,7 +12,7 @@ import { inheritCpuset, writeCpuset } from './cpuset.ts';
 import { writeCpuV1 } from './cpu.ts';
 import { writeDevicesV1 } from './devices-v1.ts';
 import { makeGroup, removeGroup } from './directories.ts';
-import { freezeV1, isFrozenV1, thawV1 } from './freezer.ts';
+import { freezeV1, frozeInTime, isFrozenV1, thawV1 } from './freezer.ts';
 import { readGroupFile, writeGroupFile } from './group-file.ts';
 import type { CgroupCalls } from './hierarchy.ts';
 import { writeHugetlb } from './hugetlb.ts';
@@ -39,9 +39,6 @@ export function placeDirectory({ mount, components }: GroupPlace): string {
 
 /** Controllers by which the members are listed: every one has them all, the first that is mounted serves. */
 const memberControllers = ['pids', 'devices', 'freezer', 'cpu', 'cpuacct', 'memory', 'blkio', 'cpuset'] as const;
-
-/** How long killing waits for the freezer before it goes on without. */
-const holdTimeoutMs = 200;
 
 const SIGKILL = 9;
 
@@ -175,7 +172,7 @@ export class CgroupV1 implements Cgroup {
     }
     const target = {
       members: () => this.pids(),
-      hold: () => wasFrozen || this.#tryFreeze(),
+      hold: () => wasFrozen || frozeInTime(this),
       release: () => {
         if (!wasFrozen || signal === SIGKILL) this.thaw();
       },
@@ -199,16 +196,6 @@ export class CgroupV1 implements Cgroup {
     const strays = this.pids().filter((pid) => !tracked.has(pid));
     const inTree = strays.length === 0 ? undefined : new Set(groupMembers(directory, this.#sys));
     return strays.every((pid) => inTree?.has(pid) === true) ? tracked.size : undefined;
-  }
-
-  #tryFreeze(): boolean {
-    try {
-      this.freeze(holdTimeoutMs);
-      return true;
-    } catch (err) {
-      if (isCode(err, 'deadline exceeded') || isCode(err, 'failed precondition')) return false;
-      throw err;
-    }
   }
 
   stats(): CgroupStats {

@@ -1,5 +1,5 @@
 /** A control group on a host that has v2 alone. */
-import { failedPrecondition, isCode, notFound, wrap } from '@gantry/errors';
+import { failedPrecondition, notFound, wrap } from '@gantry/errors';
 import { AT_FDCWD, isErrno, monotonicMs, O_DIRECTORY, O_RDONLY } from '@gantry/libc';
 import type { LinuxResources } from '@gantry/oci';
 import { writeIoV2 } from './blkio.ts';
@@ -8,7 +8,7 @@ import { writeCpuset } from './cpuset.ts';
 import { writeCpuV2 } from './cpu.ts';
 import { writeDevicesV2 } from './devices-v2.ts';
 import { makeGroup, removeGroup } from './directories.ts';
-import { isFrozenV2, setFrozenV2 } from './freezer.ts';
+import { frozeInTime, isFrozenV2, setFrozenV2 } from './freezer.ts';
 import { readGroupFile, writeGroupFile } from './group-file.ts';
 import type { CgroupCalls } from './hierarchy.ts';
 import { writeHugetlb } from './hugetlb.ts';
@@ -24,9 +24,6 @@ import { writeUnified } from './unified.ts';
 /** A process that is just being forked answers EINVAL for a moment. */
 const enterAttempts = 5;
 const enterPauseMs = 10;
-
-/** How long killing waits for the freezer before it goes on without. */
-const holdTimeoutMs = 200;
 
 const SIGKILL = 9;
 
@@ -164,7 +161,7 @@ export class CgroupV2 implements Cgroup {
     const wasFrozen = this.isFrozen();
     const target = {
       members: () => this.pids(),
-      hold: () => wasFrozen || this.#tryFreeze(),
+      hold: () => wasFrozen || frozeInTime(this),
       release: () => {
         if (!wasFrozen) writeGroupFile(this.#directory, 'cgroup.freeze', '0', this.#sys);
       },
@@ -180,16 +177,6 @@ export class CgroupV2 implements Cgroup {
     } catch (err) {
       if (isErrno(err, 'ENOENT', 'ENODEV', 'EOPNOTSUPP', 'ENOTSUP')) return false;
       throw wrap(err, `killing control group ${this.path}`);
-    }
-  }
-
-  #tryFreeze(): boolean {
-    try {
-      this.freeze(holdTimeoutMs);
-      return true;
-    } catch (err) {
-      if (isCode(err, 'deadline exceeded') || isCode(err, 'failed precondition')) return false;
-      throw err;
     }
   }
 

@@ -1,6 +1,6 @@
 /** Stopping and continuing a whole group. Waiting is bounded by the caller's time. */
 import { closeSync, openSync, readSync } from 'node:fs';
-import { deadlineExceeded, failedPrecondition } from '@gantry/errors';
+import { deadlineExceeded, failedPrecondition, isCode } from '@gantry/errors';
 import { isErrno, linux, monotonicMs, POLLPRI } from '@gantry/libc';
 import { readGroupFile, writeGroupFile } from './group-file.ts';
 import type { GroupFileCalls } from './group-file.ts';
@@ -100,4 +100,18 @@ function isFrozenIn(events: string): boolean {
 /** True when the group was told to freeze. */
 export function isFrozenV2(directory: string, sys: GroupFileCalls = linux): boolean {
   return readGroupFile(directory, 'cgroup.freeze', sys)?.trim() === '1';
+}
+
+/** How long a group is given to stand still before it is signalled; one that cannot is signalled as it runs. */
+const holdTimeoutMs = 200;
+
+/** Whether the group stands still; false when it does not in time, or has no freezer. */
+export function frozeInTime(group: { freeze(timeoutMs: number): void }): boolean {
+  try {
+    group.freeze(holdTimeoutMs);
+    return true;
+  } catch (err) {
+    if (isCode(err, 'deadline exceeded') || isCode(err, 'failed precondition')) return false;
+    throw err;
+  }
 }

@@ -6,20 +6,9 @@
 import { tarEnd, tarHeader, tarPadding } from '@gantry/archive';
 import type { EntryType, NewEntry } from '@gantry/archive';
 import { unavailable } from '@gantry/errors';
-import {
-  major,
-  minor,
-  O_NOFOLLOW,
-  O_RDONLY,
-  S_IFBLK,
-  S_IFCHR,
-  S_IFDIR,
-  S_IFIFO,
-  S_IFLNK,
-  S_IFMT,
-  S_IFREG,
-} from '@gantry/libc';
+import { major, minor, O_NOFOLLOW, O_RDONLY, S_IFMT } from '@gantry/libc';
 import type { FileCalls, FileStat } from '@gantry/libc';
+import { entryTypes } from './entry-types.ts';
 import { joinPath, pathKey, showPath } from './entry-path.ts';
 import type { EntryPath } from './entry-path.ts';
 import { capabilityAttribute, readCapability, readFully } from './tree-changes.ts';
@@ -27,16 +16,6 @@ import type { Change } from './tree-changes.ts';
 
 const billion = 1_000_000_000n;
 const readBytes = 256 * 1024;
-
-/** Sockets have no place in a layer. */
-const types: ReadonlyMap<number, EntryType> = new Map([
-  [S_IFREG, 'file'],
-  [S_IFDIR, 'directory'],
-  [S_IFLNK, 'symlink'],
-  [S_IFCHR, 'character'],
-  [S_IFBLK, 'block'],
-  [S_IFIFO, 'fifo'],
-]);
 
 /** Turns changes, parents before children, into the bytes of a tar. Give it the stat of directories by `directoryOf`. */
 export class ChangeTar {
@@ -75,7 +54,7 @@ export class ChangeTar {
   }
 
   *#entry({ path, stat, parentFd }: Change): Generator<Buffer> {
-    const type = types.get(stat.mode & S_IFMT);
+    const type = entryTypes.get(stat.mode & S_IFMT);
     const name = path.at(-1);
     if (type === undefined || name === undefined) return;
     yield* this.#parents(path);
@@ -107,7 +86,7 @@ export class ChangeTar {
       this.#unchanged.set(inode, [...(this.#unchanged.get(inode) ?? []), path]);
       return;
     }
-    const type = types.get(stat.mode & S_IFMT);
+    const type = entryTypes.get(stat.mode & S_IFMT);
     if (type === undefined) return;
     yield* this.#parents(path);
     yield tarHeader({ ...this.#header(path, stat, type), type: 'hardlink', linkName: source, size: 0n });

@@ -18,17 +18,13 @@ import {
   O_PATH,
   O_RDONLY,
   openMappedTree,
-  S_IFBLK,
-  S_IFCHR,
   S_IFDIR,
-  S_IFIFO,
-  S_IFLNK,
   S_IFMT,
-  S_IFREG,
 } from '@gantry/libc';
 import type { FileStat, Syscalls } from '@gantry/libc';
 import type { CopyRequest } from './differ-types.ts';
 import { EntryMaker } from './entry-maker.ts';
+import { entryTypes } from './entry-types.ts';
 import { joinPath } from './entry-path.ts';
 import type { EntryPath } from './entry-path.ts';
 import { reversedNamespace } from './id-maps.ts';
@@ -36,15 +32,6 @@ import { openTree } from './mounts.ts';
 import { readFully } from './tree-changes.ts';
 
 const readBytes = 1024 * 1024;
-
-const types: ReadonlyMap<number, EntryType> = new Map([
-  [S_IFREG, 'file'],
-  [S_IFDIR, 'directory'],
-  [S_IFLNK, 'symlink'],
-  [S_IFCHR, 'character'],
-  [S_IFBLK, 'block'],
-  [S_IFIFO, 'fifo'],
-]);
 
 /**
  * Makes `to`, which must not exist, a copy of the upper directory `from` as the container sees it: owners, modes, times, links,
@@ -117,7 +104,7 @@ class LayerCopier {
   }
 
   #entry(parentFd: number, name: Buffer, path: EntryPath, stat: FileStat): void {
-    const type = types.get(stat.mode & S_IFMT);
+    const type = entryTypes.get(stat.mode & S_IFMT);
     if (type === undefined) return;
     const inode = `${stat.dev}:${stat.ino}`;
     const first = stat.nlink > 1 && type !== 'directory' ? this.#links.get(inode) : undefined;

@@ -3,10 +3,22 @@
  * with our own runtime's command, and with what the configuration makes of a name.
  */
 import t from 'tap';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { checkout, ctr, gantryd, hostState, imageName, leaks, missing, ociArchive, processesWith } from '../index.ts';
-import { removeScratch, run, runOnTerminal, scratchDirectory, scratchNamespace, until } from '../index.ts';
+import {
+  checkout,
+  ctr,
+  gantryd,
+  hostState,
+  imageName,
+  leaks,
+  missing,
+  mountsWith,
+  ociArchive,
+  processesWith,
+  removeEmptyGroups,
+} from '../index.ts';
+import { removeScratch, runOnTerminal, scratchDirectory, scratchNamespace, until } from '../index.ts';
 
 const runc = '/usr/sbin/runc';
 const skip = missing('ctr', 'crun', 'script') ?? (existsSync(runc) ? false : `needs ${runc}`);
@@ -32,7 +44,7 @@ t.test('containers of other OCI runtimes', { skip, timeout: 140_000 }, async (t)
     until(
       'nothing to be left of the containers',
       () => {
-        const left = [...processesWith([`${namespace}/`]), ...mountsOf(namespace)];
+        const left = [...processesWith([`${namespace}/`]), ...mountsWith([`/${namespace}/`])];
         return left.length === 0 && !existsSync(path.dirname(bundleOf('x'))) && !existsSync(stateRoot);
       },
       30_000,
@@ -96,21 +108,7 @@ t.test('containers of other OCI runtimes', { skip, timeout: 140_000 }, async (t)
   });
 
   await daemon.stop();
-  await removeGroups(namespace);
+  removeEmptyGroups(namespace);
   t.same(leaks(hostState(), [dir, namespace]), [], 'nothing is left');
   removeScratch(dir);
 });
-
-function mountsOf(namespace: string): string[] {
-  return readFileSync('/proc/self/mountinfo', 'utf8')
-    .split('\n')
-    .filter((line) => line.includes(`/${namespace}/`));
-}
-
-/** runc leaves the empty group above its containers'. */
-async function removeGroups(namespace: string): Promise<void> {
-  for (const name of ['.', ...readdirSync('/sys/fs/cgroup')]) {
-    const group = path.join('/sys/fs/cgroup', name, namespace);
-    if (existsSync(group)) await run('rmdir', [group]);
-  }
-}

@@ -3,10 +3,22 @@
  * configuration gives it, and through a shim that announces itself as the later ones do.
  */
 import t from 'tap';
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { ctr, gantryd, hostState, imageName, leaks, missing, ociArchive, processesWith } from '../index.ts';
-import { removeScratch, run, runOnTerminal, scratchDirectory, scratchNamespace, until } from '../index.ts';
+import {
+  ctr,
+  gantryd,
+  hostState,
+  imageName,
+  leaks,
+  missing,
+  mountsWith,
+  ociArchive,
+  processesWith,
+  removeEmpty,
+  removeEmptyGroups,
+} from '../index.ts';
+import { removeScratch, runOnTerminal, scratchDirectory, scratchNamespace, until } from '../index.ts';
 
 const stockShim = '/usr/bin/containerd-shim-runc-v2';
 const skip = missing('ctr', 'runc', 'script') ?? (existsSync(stockShim) ? false : `needs ${stockShim}`);
@@ -48,7 +60,7 @@ t.test('containers in shims that are not ours', { skip, timeout: 110_000 }, asyn
     until(
       'nothing to be left of the containers',
       () => {
-        const left = [...processesWith([namespace]), ...mountsOf(namespace)];
+        const left = [...processesWith([namespace]), ...mountsWith([`/${namespace}/`])];
         return left.length === 0 && !existsSync(path.join(daemon.state, 'shims', namespace));
       },
       30_000,
@@ -111,7 +123,10 @@ t.test('containers in shims that are not ours', { skip, timeout: 110_000 }, asyn
   await nothingLeft();
 
   await daemon.stop();
-  await removeGroups(namespace);
+  removeEmptyGroups(namespace);
+  // A stock shim leaves its directory of states.
+  const states = path.join('/run/containerd/runc', namespace);
+  if (existsSync(states)) removeEmpty(states);
   t.same(
     leaks(fifos, [dir, namespace]).filter((line) => !line.includes('/run/containerd/fifo')),
     [],
@@ -119,19 +134,3 @@ t.test('containers in shims that are not ours', { skip, timeout: 110_000 }, asyn
   );
   removeScratch(dir);
 });
-
-function mountsOf(namespace: string): string[] {
-  return readFileSync('/proc/self/mountinfo', 'utf8')
-    .split('\n')
-    .filter((line) => line.includes(`/${namespace}/`));
-}
-
-/** runc leaves the empty group above its containers', and a stock shim its directory of states. */
-async function removeGroups(namespace: string): Promise<void> {
-  for (const name of ['.', ...readdirSync('/sys/fs/cgroup')]) {
-    const group = path.join('/sys/fs/cgroup', name, namespace);
-    if (existsSync(group)) await run('rmdir', [group]);
-  }
-  const states = path.join('/run/containerd/runc', namespace);
-  if (existsSync(states)) await run('rmdir', [states]);
-}

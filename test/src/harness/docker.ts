@@ -3,13 +3,13 @@
  * bridge, addresses and packet filter rules are nobody else's and go when it goes. The same docker command can be sent to
  * an engine on gantryd and to one on a stock containerd, and what comes back compared.
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type t from 'tap';
 import { run, runOnTerminal, until } from './command.ts';
 import type { CommandOptions, CommandResult } from './command.ts';
 import { DaemonProcess, gantryd } from './gantryd.ts';
-import { hostState, leaks } from './leaks.ts';
+import { hostState, leaks, removeEmptyGroups } from './leaks.ts';
 import { missing, removeScratch, scratchDirectory, scratchNamespace } from './scratch.ts';
 import { stockContainerd } from './stock.ts';
 import { busyboxLayer } from './tarball.ts';
@@ -94,11 +94,8 @@ export class DockerEngine {
   }
 
   /** Removes the empty parent of its containers' control groups, which runc leaves. */
-  async removeGroup(): Promise<void> {
-    for (const name of ['.', ...readdirSync('/sys/fs/cgroup')]) {
-      const group = path.join('/sys/fs/cgroup', name, this.group);
-      if (existsSync(group)) await run('rmdir', [group]);
-    }
+  removeGroup(): void {
+    removeEmptyGroups(this.group);
   }
 }
 
@@ -165,7 +162,7 @@ export class DockerPair {
     await Promise.all(this.#engines.map((engine) => engine.stop()));
     await Promise.all(this.#engines.map(({ below }) => below.stop()));
     // The engine makes its fifos below its own directory: what comes and goes where clients make theirs is others'.
-    for (const engine of this.#engines) await engine.removeGroup();
+    for (const engine of this.#engines) engine.removeGroup();
     const left = leaks(hostState(), [this.ours.dir, this.ours.group]);
     removeScratch(this.dir);
     return left;

@@ -2,7 +2,7 @@
  * The leak check: what a run left behind on the host. Everything is found by markers (the run's temporary directory
  * and its namespaces), so that it never confuses the run's own things with those of anybody else on the machine.
  */
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync, rmdirSync } from 'node:fs';
 import path from 'node:path';
 
 function readText(file: string): string {
@@ -54,7 +54,8 @@ export function processesWith(markers: readonly string[]): string[] {
 /** sync(1) of committed snapshots, begun before the daemon ended: nothing ends it sooner than the disk. */
 const isEndingByItself = (commandLine: string): boolean => commandLine.startsWith('sync -f ');
 
-function mountsWith(markers: readonly string[]): string[] {
+/** Lines of the host's mount table that carry a marker. */
+export function mountsWith(markers: readonly string[]): string[] {
   const lines = readText('/proc/self/mountinfo').split('\n');
   return lines.filter((line) => marked(line, markers)).map((line) => `mount ${line}`);
 }
@@ -100,4 +101,22 @@ export function leaks(before: HostState, markers: readonly string[]): string[] {
     // A process of ours that kept it would be in the first list.
     ...fresh.filter((entry) => !isInUse(entry)).map((entry) => `left over ${entry}`),
   ];
+}
+
+/** Removes the empty control group that runc leaves above its containers'. One in which something is left stays, to be found. */
+export function removeEmptyGroups(name: string): void {
+  for (const hierarchy of ['.', ...list('/sys/fs/cgroup')]) {
+    const group = path.join('/sys/fs/cgroup', hierarchy, name);
+    if (existsSync(group)) removeEmpty(group);
+  }
+}
+
+/** Removes a directory when nothing is in it. */
+export function removeEmpty(dir: string): void {
+  try {
+    rmdirSync(dir);
+  } catch (err) {
+    const isInUse = err instanceof Error && 'code' in err && ['EBUSY', 'ENOTEMPTY'].includes(String(err.code));
+    if (!isInUse) throw err;
+  }
 }
