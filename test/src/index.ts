@@ -18,3 +18,4 @@ export * from './harness/stored-images.ts';
 export * from './harness/namespace-adder.ts';
 export * from './harness/server-import.ts';
 export * from './harness/sandbox-controller.ts';
+export * from './harness/many-platforms.ts';

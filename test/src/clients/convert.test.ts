@@ -4,165 +4,34 @@
  */
 import t from 'tap';
 import path from 'node:path';
-import { gzipSync } from 'node:zlib';
-import { images } from '@gantry/api';
 import { connect } from '@gantry/client';
-import type { Client, ConvertOptions } from '@gantry/client';
-import { hostPlatform, mediaTypes, parseIndex, parseManifest } from '@gantry/oci';
-import type { Descriptor, Index } from '@gantry/oci';
+import type { ConvertOptions } from '@gantry/client';
+import { mediaTypes, parseIndex, parseManifest } from '@gantry/oci';
+import type { Descriptor } from '@gantry/oci';
 import {
-  busyboxLayer,
   ctr,
   gantry,
   gantryd,
+  host,
   hostState,
+  imagesBelow,
   leaks,
+  manyPlatforms as source,
   missing,
+  other,
+  putPlatforms,
   removeScratch,
   scratchDirectory,
   scratchNamespace,
-  sha256,
   stockContainerd,
-  tar,
+  storedDocument as document,
+  storedIndex as indexOf,
+  third,
 } from '../index.ts';
 import type { DaemonProcess } from '../index.ts';
 
 const skip = missing('ctr', 'containerd', 'busybox', 'zstd') ?? false;
 t.setTimeout(120_000);
-
-const host = hostPlatform();
-const other = { os: 'linux', architecture: host.architecture === 'amd64' ? 'arm64' : 'amd64' };
-const third = { os: 'linux', architecture: 's390x' };
-const source = 'docker.io/library/many:1';
-
-interface Blob {
-  readonly descriptor: Record<string, unknown> & { readonly digest: string; readonly size: number };
-  readonly bytes: Buffer;
-  readonly labels: Record<string, string>;
-}
-
-function blob(mediaType: string, content: Buffer | object, refs: readonly (readonly [string, Blob])[] = []): Blob {
-  const bytes = Buffer.isBuffer(content) ? content : Buffer.from(JSON.stringify(content));
-  const labels = Object.fromEntries(
-    refs.map(([name, { descriptor }]) => [`containerd.io/gc.ref.content.${name}`, descriptor.digest]),
-  );
-  return { descriptor: { mediaType, digest: sha256(bytes), size: bytes.length }, bytes, labels };
-}
-
-const base = busyboxLayer();
-const shared = blob(mediaTypes.dockerLayerGzip, gzipSync(base));
-
-/** An image in Docker's words: a layer that all have and one of its own. */
-function image(platform: { readonly os: string; readonly architecture: string }): Blob[] {
-  const layer = tar([{ name: 'etc/of', body: platform.architecture }]);
-  const config = blob(mediaTypes.dockerConfig, {
-    ...platform,
-    config: { Cmd: ['/bin/sh'], Env: ['PATH=/bin'] },
-    rootfs: { type: 'layers', diff_ids: [sha256(base), sha256(layer)] },
-  });
-  const own = blob(mediaTypes.dockerLayerGzip, gzipSync(layer));
-  const manifest = blob(
-    mediaTypes.dockerManifest,
-    {
-      schemaVersion: 2,
-      mediaType: mediaTypes.dockerManifest,
-      config: config.descriptor,
-      layers: [shared.descriptor, own.descriptor],
-    },
-    [
-      ['config', config],
-      ['l.0', shared],
-      ['l.1', own],
-    ],
-  );
-  return [own, config, manifest];
-}
-
-/** What buildx puts beside an image. */
-function attestation(about: Blob): Blob[] {
-  const statement = blob(mediaTypes.inToto, { _type: 'https://in-toto.io/Statement/v0.1', subject: [] });
-  const config = blob(mediaTypes.config, {
-    os: 'unknown',
-    architecture: 'unknown',
-    config: {},
-    rootfs: { type: 'layers', diff_ids: [statement.descriptor.digest] },
-  });
-  const manifest = blob(
-    mediaTypes.manifest,
-    {
-      schemaVersion: 2,
-      mediaType: mediaTypes.manifest,
-      config: config.descriptor,
-      layers: [statement.descriptor],
-    },
-    [
-      ['config', config],
-      ['l.0', statement],
-    ],
-  );
-  const annotations = {
-    'vnd.docker.reference.digest': about.descriptor.digest,
-    'vnd.docker.reference.type': 'attestation-manifest',
-  };
-  const described = { ...manifest.descriptor, annotations, platform: { os: 'unknown', architecture: 'unknown' } };
-  return [statement, config, { ...manifest, descriptor: described }];
-}
-
-const last = (blobs: readonly Blob[]): Blob => blobs[blobs.length - 1] as Blob;
-const placed = (blobs: readonly Blob[], platform: object): Blob => ({
-  ...last(blobs),
-  descriptor: { ...last(blobs).descriptor, platform },
-});
-
-/** An index of two images, an attestation, and an index with a third image. */
-function graph(): { readonly blobs: readonly Blob[]; readonly top: Blob } {
-  const [here, there, far] = [image(host), image(other), image(third)];
-  const proof = attestation(last(here));
-  const nested = [placed(far, third)];
-  const inner = blob(
-    mediaTypes.index,
-    { schemaVersion: 2, mediaType: mediaTypes.index, manifests: nested.map(({ descriptor }) => descriptor) },
-    [['m.0', last(far)]],
-  );
-  const entries = [placed(here, host), placed(there, other), last(proof), inner];
-  const top = blob(
-    mediaTypes.index,
-    { schemaVersion: 2, mediaType: mediaTypes.index, manifests: entries.map(({ descriptor }) => descriptor) },
-    entries.map((entry, at) => [`m.${at}`, entry] as const),
-  );
-  return { blobs: [shared, ...here, ...there, ...far, ...proof, inner, top], top };
-}
-
-async function put(client: Client): Promise<void> {
-  const { blobs, top } = graph();
-  await using lease = await client.leases.with();
-  for (const { descriptor, bytes, labels } of blobs) {
-    await client.content.write([bytes], {
-      ref: descriptor.digest,
-      expected: descriptor.digest,
-      labels,
-      lease: lease.id,
-    });
-  }
-  const { digest, size } = top.descriptor;
-  const target = { mediaType: mediaTypes.index, digest, size: BigInt(size) };
-  const { ImagesService: service } = images;
-  await client.transport.unary(service, service.methods.create, { image: { name: source, target } });
-}
-
-const document = (client: Client, digest: string): Promise<Buffer> => client.content.readAll(digest, 1_000_000);
-const indexOf = async (client: Client, digest: string): Promise<Index> => parseIndex(await document(client, digest));
-
-/** The images below an index, as deep as they are. */
-async function imagesBelow(client: Client, index: Index): Promise<Descriptor[]> {
-  const found: Descriptor[] = [];
-  for (const entry of index.manifests) {
-    if (entry.mediaType === mediaTypes.index)
-      found.push(...(await imagesBelow(client, await indexOf(client, entry.digest))));
-    else found.push(entry);
-  }
-  return found;
-}
 
 const architectures = (entries: readonly Descriptor[]): (string | undefined)[] =>
   entries.map(({ platform }) => platform?.architecture);
@@ -180,7 +49,7 @@ t.test('every platform of an index', { skip, timeout: 110_000 }, async (t) => {
     await t.test(daemon.name, async (t) => {
       await daemon.start();
       using client = connect({ address: daemon.address, namespace });
-      await put(client);
+      const graph = await putPlatforms(client);
       const convert = async (name: string, options: ConvertOptions): Promise<string> =>
         (await client.convert(source, name, options)).target?.digest ?? '';
 
@@ -220,7 +89,7 @@ t.test('every platform of an index', { skip, timeout: 110_000 }, async (t) => {
       const list = parseIndex(await document(client, docker));
       t.equal(list.mediaType, mediaTypes.dockerIndex);
       t.equal((await imagesBelow(client, list)).length, 3, 'without what Docker has no words for');
-      const original = await imagesBelow(client, await indexOf(client, last(graph().blobs).descriptor.digest));
+      const original = await imagesBelow(client, await indexOf(client, graph.top.descriptor.digest));
       t.equal(list.manifests[0]?.digest, original[0]?.digest, 'an image that is in Docker’s words keeps its digest');
       const one = await convert('one:1', { compression: 'gzip' });
       t.equal(parseManifest(await document(client, one)).mediaType, mediaTypes.manifest, 'one image, no index');
@@ -254,6 +123,13 @@ t.test('every platform of an index', { skip, timeout: 110_000 }, async (t) => {
         );
       t.same(await layers(ours.stdout.trim()), await layers(plain), 'the layers that containerd’s client makes');
       results.push([all, two, docker, one, ...lines]);
+
+      await client.content.delete(graph.shared);
+      t.equal(
+        await convert('all:reused', { compression: 'zstd', platforms: 'all' }),
+        all,
+        'a layer that was converted before is not read again',
+      );
 
       // What nobody refers to any more goes, what is referred to stays.
       for (const record of await client.images.list())
