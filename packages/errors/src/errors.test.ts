@@ -1,5 +1,18 @@
 import t from 'tap';
-import { codeOf, errorCodes, fromStatus, GantryError, notFound, statusNumbers, toStatus, wrap } from './index.ts';
+import { spawnSync } from 'node:child_process';
+import {
+  codeOf,
+  errorCodes,
+  failpoint,
+  failpointEnvironment,
+  fromStatus,
+  GantryError,
+  ioError,
+  notFound,
+  statusNumbers,
+  toStatus,
+  wrap,
+} from './index.ts';
 
 t.test('a status carries the class text exactly once at the end of the message', (t) => {
   t.same(toStatus(notFound('container "web"')), { code: 5, message: 'container "web": not found' });
@@ -34,4 +47,43 @@ t.test('wrapping keeps the code, the details and the cause', (t) => {
   t.equal(wrap(new Error('x'), 'doing', 'internal').code, 'internal', 'an unknown code can be given a class');
   t.equal(wrap(inner, 'doing', 'internal').code, 'not found', 'a known one stays');
   t.end();
+});
+
+t.test('what a file system says has a class, wherever it is said', (t) => {
+  const failed = (code: string): Error => Object.assign(new Error(`${code}: some words`), { code });
+  for (const code of ['ENOSPC', 'EDQUOT']) {
+    t.match(ioError(failed(code), 'writing x', '/x'), {
+      code: 'resource exhausted',
+      message: `writing x: ${code}: some words`,
+      details: { path: '/x' },
+    });
+  }
+  t.match(ioError(failed('EROFS'), 'writing x'), { code: 'failed precondition' });
+  t.match(ioError(failed('EIO'), 'writing x'), { code: 'unknown', message: 'writing x: EIO: some words' });
+  const own = notFound('blob');
+  t.equal(ioError(own, 'writing x'), own, 'what has a class keeps it');
+  t.end();
+});
+
+t.test('failpoints are nothing where none is armed', async (t) => {
+  t.equal(failpoint('anything'), undefined);
+  t.same(failpointEnvironment, {});
+});
+
+t.test('failpoints fail, wait and kill as often as they are told', async (t) => {
+  const program = `
+    import { failpoint } from ${JSON.stringify(new URL('index.js', import.meta.url).href)};
+    for (let n = 0; n < 3; n++) await failpoint('a').catch((err) => console.log(err.code, err.message));
+    await failpoint('off');
+    await failpoint('late');
+    await failpoint('end');
+    console.log('never');`;
+  const run = (terms: string) =>
+    spawnSync(process.execPath, ['--input-type=module', '--eval', program], {
+      env: { ...process.env, GANTRY_FAILPOINTS: terms },
+      encoding: 'utf8',
+    });
+  const { signal, stdout } = run('a=2*error(tired);off=off;late=delay(1);end=kill');
+  t.same([signal, stdout], ['SIGKILL', 'internal tired\ninternal tired\n']);
+  t.match(run('a=dance').stderr, /failpoint "a=dance"/, 'a term that is none is said');
 });
