@@ -116,7 +116,7 @@ export function removeEmpty(dir: string): void {
   try {
     rmdirSync(dir);
   } catch (err) {
-    const isInUse = err instanceof Error && 'code' in err && ['EBUSY', 'ENOTEMPTY'].includes(String(err.code));
-    if (!isInUse) throw err;
+    const isOccupied = err instanceof Error && 'code' in err && ['EBUSY', 'ENOTEMPTY'].includes(String(err.code));
+    if (!isOccupied) throw err;
   }
 }
