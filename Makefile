@@ -19,6 +19,7 @@ build: setup ## compiles everything (TypeScript only, nothing native)
 	@node packages/supervisor/build/bundle.mjs
 	@node runtime/build/bundle.mjs --if-needed
 	@node shim/build/bundle.mjs --if-needed
+	@node packages/diff/build/bundle.mjs --if-needed
 
 run: build ## shows a container's whole life on a gantryd of its own
 	@node test/dist/demo.js

@@ -1,5 +1,5 @@
 // Programs that are started often, each made one file after the compiler has run: reading ninety modules one by one takes
-// five times as long, and what V8 keeps of each is memory of every process. Used by runtime/build and shim/build.
+// five times as long, and what V8 keeps of each is memory of every process. Used by the build folders of runtime, shim and packages/diff.
 import { rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { build } from 'esbuild';

@@ -8,7 +8,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 
-const freeEveryBytes = 12 * 1024 * 1024;
+const freeEveryBytes = 8 * 1024 * 1024;
 /** After so long without much passing everything is as before. */
 const quietMs = 10_000;
 
@@ -25,7 +25,7 @@ export function noteYoungBuffers(bytes: number): void {
   collect ??= collector();
   collect({ type: 'minor' });
   if (quiet === undefined) {
-    setFlagsFromString('--heap-growing-percent=300'); // of what was left by the last marking: some 40 MB
+    setFlagsFromString('--heap-growing-percent=200'); // of what was left by the last marking: some 30 MB
     quiet = setTimeout(() => {
       quiet = undefined;
       setFlagsFromString('--heap-growing-percent=0');

@@ -6,7 +6,6 @@ import { fork } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { Socket } from 'node:net';
 import { availableParallelism } from 'node:os';
-import { fileURLToPath } from 'node:url';
 import { cancelled, failpointEnvironment, internal, unavailable } from '@gantry/errors';
 import type {
   ApplyRequest,
@@ -18,6 +17,7 @@ import type {
 } from './differ-types.ts';
 import { fromWireError } from './protocol.ts';
 import type { FromWorker, Job, ToWorker } from './protocol.ts';
+import { workerProgram } from './worker-program.ts';
 
 export interface DifferOptions {
   /** Jobs at a time; by default one per processor, at most 4. */
@@ -38,7 +38,6 @@ export type ChunkSink = (chunk: Uint8Array) => Promise<void>;
 
 const defaultIdleMs = 5000;
 const complaintBytes = 2000;
-const workerPath = fileURLToPath(new URL('./worker.js', import.meta.url));
 
 /** A copy gives nothing. */
 type FromJob = DiffResult | CompareResult | undefined;
@@ -153,7 +152,7 @@ export class Differ {
   }
 
   #spawn(): Worker {
-    const child = fork(workerPath, [], {
+    const child = fork(workerProgram(), [], {
       execArgv: [],
       env: { PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin', ...failpointEnvironment },
       serialization: 'advanced',
