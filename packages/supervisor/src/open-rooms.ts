@@ -99,6 +99,8 @@ export async function openRooms(
       streams,
       hostDirectories: config.registryDirectories,
       allowForeignLayers: config.foreignLayers,
+      concurrentDownloads: config.concurrentDownloads,
+      concurrentUploads: config.concurrentUploads,
       verifiers: { config: config.imageVerifier, log },
       defaultSnapshotter: snapshotters.snapshotters[0]?.name ?? 'native',
       onLoaded: (end) => teardowns.push(end),

@@ -19,6 +19,10 @@ t.test('what is formatted parses to the same, without warnings', (t) => {
     imageVerifier: { directory: '/v', maximum: -1, timeoutMs: 2500 },
     overlayOptions: ['volatile', 'metacopy=on'],
     slowChown: true,
+    foreignLayers: false,
+    concurrentDownloads: 7,
+    concurrentUploads: 1,
+    sharingPolicy: 'isolated' as const,
     root: '/r',
     socketGid: 12,
     logLevel: 'debug' as const,
@@ -44,6 +48,8 @@ t.test('an unknown key is a warning with its path', (t) => {
 t.test('a wrong value is an error with its path', (t) => {
   t.throws(() => parseConfig('root = 1', 'file'), { message: /file: root: must be text/ });
   t.throws(() => parseConfig('[overlayfs]\nslow_chown = 1', 'file'), { message: /slow_chown: must be true or false/ });
+  t.throws(() => parseConfig('[content]\nsharing_policy = "some"', 'f'), { message: /"some" is not one of shared, i/ });
+  t.throws(() => parseConfig('[registry]\nmax_concurrent_downloads = 0', 'f'), { message: /must be more than 0/ });
   t.throws(() => parseConfig('[grpc]\ngid = "x"', 'file'), { message: /grpc\.gid/ });
   t.throws(() => parseConfig('[debug]\nlevel = "loud"', 'file'), { message: /debug\.level: "loud"/ });
   t.throws(() => parseConfig('[gc]\nschedule_delay = "soon"', 'file'), { message: /gc\.schedule_delay: "soon"/ });

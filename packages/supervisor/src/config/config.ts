@@ -44,6 +44,9 @@ export interface Config {
   readonly registryDirectories: readonly string[];
   /** Layers that registries do not hold are fetched from the addresses that the image names. */
   readonly foreignLayers: boolean;
+  /** Layers of one pull, and blobs of one push, that are under way at the same time. */
+  readonly concurrentDownloads: number;
+  readonly concurrentUploads: number;
   /** Who may have a blob of another namespace by its digest alone: everybody, or with namespaces that say so. */
   readonly sharingPolicy: SharingPolicy;
   /** The pace of the garbage collector. */
@@ -75,6 +78,8 @@ export const defaultConfig: Config = {
   binaries: new Map(),
   registryDirectories: ['/etc/gantry/certs.d', '/etc/containerd/certs.d'],
   foreignLayers: true,
+  concurrentDownloads: 3,
+  concurrentUploads: 3,
   sharingPolicy: 'shared',
   gc: defaultGcConfig,
   restartIntervalMs: 10_000,
@@ -123,6 +128,8 @@ export function parseConfig(text: string, source: string): LoadedConfig {
     binaries: reader.texts('binaries'),
     registryDirectories: reader.text('registry.config_path')?.split(':') ?? defaultConfig.registryDirectories,
     foreignLayers: reader.boolean('registry.foreign_layers') ?? defaultConfig.foreignLayers,
+    concurrentDownloads: reader.count('registry.max_concurrent_downloads') ?? defaultConfig.concurrentDownloads,
+    concurrentUploads: reader.count('registry.max_concurrent_uploads') ?? defaultConfig.concurrentUploads,
     sharingPolicy: parseSharingPolicy(reader.text('content.sharing_policy'), `${source}: content.sharing_policy`),
     restartIntervalMs: reader.durationMs('restart.interval') ?? defaultConfig.restartIntervalMs,
     gc: {
@@ -223,6 +230,9 @@ export function formatConfig(config: Config): string {
     '',
     '# Layers that no registry holds (an image names their addresses) are fetched from there, without credentials.',
     `foreign_layers = ${config.foreignLayers}`,
+    '# Layers of one pull, and blobs of one push, that are under way at the same time.',
+    `max_concurrent_downloads = ${config.concurrentDownloads}`,
+    `max_concurrent_uploads = ${config.concurrentUploads}`,
     '',
     '[content]',
     '# "shared": a blob of any namespace is another\'s by its digest, without being sent again. "isolated": only that of a',
@@ -332,6 +342,13 @@ class TableReader {
     if (value === undefined) return undefined;
     if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
     throw invalidArgument(`${this.#source}: ${key}: must be a whole number`);
+  }
+
+  /** A whole number above 0. */
+  count(key: string): number | undefined {
+    const value = this.integer(key);
+    if (value !== 0) return value;
+    throw invalidArgument(`${this.#source}: ${key}: must be more than 0`);
   }
 
   boolean(key: string): boolean | undefined {

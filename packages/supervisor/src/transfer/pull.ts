@@ -1,7 +1,7 @@
 /** Registry → image store: everything is fetched under a lease, unpacked while it comes, and named at the end. */
 import type { transferTypes } from '@gantry/api';
 import { failpoint, notFound } from '@gantry/errors';
-import { pullImage } from '@gantry/images';
+import { Limiter, pullImage } from '@gantry/images';
 import type { ArrivingImage } from '@gantry/images';
 import { transferContent } from './content.ts';
 import { verifyImage } from './image-verifiers.ts';
@@ -28,24 +28,28 @@ export async function pull(
   const resolver = registryClient(tools, namespace, source);
   await tools.leases.with({ namespace, lease: call.lease, subject: `pull ${reference}` }, async (lease) => {
     const content = transferContent(tools, { namespace, lease, resumable: true });
-    const pulled = await pullImage({ resolver, content, turns: tools.turns }, reference, {
-      platforms: store.platforms.length === 0 ? 'all' : store.platforms.map(platformOf),
-      allMetadata: store.allMetadata,
-      manifestLimit: store.manifestLimit,
-      signal,
-      onResolved: async (target) => {
-        await verifyImage(tools.verifiers, reference, target, signal);
-        tell({ event: `Pulling from OCI Registry (${reference})` });
-        tell({ event: 'fetching image content', name });
+    const pulled = await pullImage(
+      { resolver, content, turns: tools.turns, layerSlots: new Limiter(tools.concurrentDownloads) },
+      reference,
+      {
+        platforms: store.platforms.length === 0 ? 'all' : store.platforms.map(platformOf),
+        allMetadata: store.allMetadata,
+        manifestLimit: store.manifestLimit,
+        signal,
+        onResolved: async (target) => {
+          await verifyImage(tools.verifiers, reference, target, signal);
+          tell({ event: `Pulling from OCI Registry (${reference})` });
+          tell({ event: 'fetching image content', name });
+        },
+        onProgress: (progress) => tell(blobProgress('pull', name, progress)),
+        ...(store.unpacks.length === 0
+          ? {}
+          : {
+              onImage: async (image: ArrivingImage, aborted: AbortSignal) =>
+                unpackFor(tools, { namespace, lease, tell, name }, store.unpacks, image, aborted),
+            }),
       },
-      onProgress: (progress) => tell(blobProgress('pull', name, progress)),
-      ...(store.unpacks.length === 0
-        ? {}
-        : {
-            onImage: async (image: ArrivingImage, aborted: AbortSignal) =>
-              unpackFor(tools, { namespace, lease, tell, name }, store.unpacks, image, aborted),
-          }),
-    });
+    );
     await failpoint('transfer.pull.after-content');
     for (const record of ownRecords(store, pulled.target)) {
       const image = await tools.images.put(namespace, record, { lease });

@@ -1,7 +1,7 @@
 /** Image store → registry. */
 import { failedPrecondition, failpoint } from '@gantry/errors';
 import type { transferTypes } from '@gantry/api';
-import { pushImage } from '@gantry/images';
+import { Limiter, pushImage } from '@gantry/images';
 import { parseDigest } from '@gantry/oci';
 import type { Descriptor } from '@gantry/oci';
 import type { Image } from '../images/image-records.ts';
@@ -31,11 +31,16 @@ export async function push(
   const resolver = registryClient(tools, namespace, destination);
   await tools.leases.with({ namespace, lease: call.lease, subject: `push ${reference}` }, async (lease) => {
     const content = transferContent(tools, { namespace, lease });
-    await pushImage({ resolver, content }, reference, targetOf(image), {
-      signal,
-      ...(platform === undefined ? {} : { platform: platformOf(platform) }),
-      onProgress: (progress) => tell(blobProgress('push', name, progress)),
-    });
+    await pushImage(
+      { resolver, content, blobSlots: new Limiter(tools.concurrentUploads) },
+      reference,
+      targetOf(image),
+      {
+        signal,
+        ...(platform === undefined ? {} : { platform: platformOf(platform) }),
+        onProgress: (progress) => tell(blobProgress('push', name, progress)),
+      },
+    );
     await failpoint('transfer.push.after-manifest');
   });
   tell({ event: 'pushed content', name, desc });

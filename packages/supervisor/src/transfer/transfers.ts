@@ -39,6 +39,9 @@ export interface TransferComponents {
   readonly hostDirectories: readonly string[];
   /** Layers that no registry holds may be fetched from the addresses that the image names. */
   readonly allowForeignLayers: boolean;
+  /** Layers of one pull, and blobs of one push, that are under way at the same time. */
+  readonly concurrentDownloads: number;
+  readonly concurrentUploads: number;
   /** Who is asked before a pull. */
   readonly verifiers: ImageVerifiersOptions;
   /** For unpacking when the request does not say. */
