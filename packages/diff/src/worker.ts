@@ -1,4 +1,5 @@
 /** A differ's worker process: takes one job after another from its parent (protocol.ts), dies with it. */
+import { stat } from 'node:fs';
 import { failpoint } from '@gantry/errors';
 import { linux, PR_SET_PDEATHSIG, SIGKILL } from '@gantry/libc';
 import { applyLayer } from './apply.ts';
@@ -49,6 +50,9 @@ function send(message: FromWorker): void {
   process.send?.(message);
 }
 
+// libuv makes its threads at the first call that needs one. Born later, while this thread is in a mount namespace of its own,
+// they would stay there, and share what keeps this thread from leaving it (setns(2), EINVAL).
+stat('/', () => undefined);
 linux.prctl(PR_SET_PDEATHSIG, BigInt(SIGKILL));
 // The parent may have died before the line above; then the channel is already closed.
 process.on('disconnect', () => process.exit(0));
