@@ -40,13 +40,13 @@ export function newCtr(): string | undefined {
   });
 }
 
-/** A containerd 2.x, for what Debian 12's cannot be compared with; undefined when there is none. GANTRY_TEST_CONTAINERD names it. */
+/** A containerd 2.1, for what Debian 12's cannot be compared with; undefined when there is none. GANTRY_TEST_CONTAINERD names it. */
 export function newContainerd(): string | undefined {
   const candidates = [process.env['GANTRY_TEST_CONTAINERD'], path.join(homedir(), 'go/bin/containerd'), 'containerd'];
   return candidates.find((file) => {
     if (file === undefined) return false;
     const said = spawnSync(file, ['--version'], { encoding: 'utf8' }).stdout ?? '';
-    return /\b(?:v?2|v?[3-9])\.\d+\.\d+/.test(said);
+    return /\bv?2\.1\.\d+/.test(said);
   });
 }
 

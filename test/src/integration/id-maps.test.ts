@@ -136,7 +136,7 @@ t.test('id-mapped layers', { skip, timeout: 240_000 }, async (t) => {
   });
 
   await t.test('layers are shared by whatever maps, and no other is made of them', async (t) => {
-    for (const other of ['0:300000:65536', '0:0:65536', '0:500000:1,1:600000:65535']) {
+    for (const other of ['0:300000:65536', '0:500000:1,1:600000:65535']) {
       const flags = other.split(',').flatMap((range) => ['--uidmap', range]);
       ok(t, await mine(['run', '--rm', ...flags, imageName, 'stat', '-c', '%u', '/srv/web']), '1000\n', other);
     }
@@ -306,9 +306,9 @@ t.test('id-mapped layers', { skip, timeout: 240_000 }, async (t) => {
     t.same((await client.snapshots.stat('from-hostile')).labels, {});
   });
 
-  await t.test('mounts are those that containerd 2.x gives', async (t) => {
+  await t.test('mounts are those that containerd 2.1 gives', async (t) => {
     const program = newContainerd();
-    if (program === undefined) return void t.comment('skipped: no containerd 2.x (GANTRY_TEST_CONTAINERD names it)');
+    if (program === undefined) return void t.comment('skipped: no containerd 2.1 (GANTRY_TEST_CONTAINERD names it)');
     const dir = path.join(box.dir, 'peer');
     const peer = stockContainerd(dir, path.join(dir, 'state'), [], program);
     await peer.start();
