@@ -90,6 +90,30 @@ t.test('a method without a handler is unimplemented', async (t) => {
   t.match(failure, { code: 12, details: /List of containerd\.services\.leases\.v1\.Leases/ });
 });
 
+t.test('an error whose text no header can carry is answered, and the server lives on', async (t) => {
+  const long = '–'.repeat(300_000);
+  const texts: readonly (readonly [string, string])[] = [
+    ['cut amid \u{1f4e6}'.slice(0, -1), 'cut amid \ufffd: already exists'],
+    ['line\nline \0', 'line\nline \0: already exists'],
+    ['100 % – ümläut', '100 % – ümläut: already exists'],
+    [long, `${long.slice(0, 4000)} … ${long.slice(0, 1984)}: already exists`],
+  ];
+  for (const [text, details] of texts) {
+    const client = await serve(
+      t,
+      bind(leases.LeasesService, {
+        create() {
+          throw alreadyExists(text);
+        },
+      }),
+    );
+    t.match(await ask(client, leases.LeasesService, 'create', leases.CreateRequest.create({})), {
+      code: 6,
+      details,
+    });
+  }
+});
+
 t.test('a deadline and a cancellation reach the handler', async (t) => {
   for (const how of ['deadline', 'cancel'] as const) {
     let aborted: () => void = () => undefined;

@@ -27,6 +27,7 @@ import { reachHttp2 } from './http2-innards.ts';
 import { LentMessage } from './lent-message.ts';
 import type { PartedMethod } from './parted-call.ts';
 import { partedFields } from './parted-message.ts';
+import { statusText } from './status-text.ts';
 
 /** containerd's limit for one message in either direction (16 MiB). */
 const maxMessageBytes = 16 * 1024 * 1024;
@@ -280,5 +281,6 @@ function firstValue(metadata: Metadata, name: string): string | undefined {
 function serviceError(err: unknown): { code: number; details: string; message: string; name: string } {
   const status = toStatus(err);
   const code = codeOf(err) === 'unknown' ? statusNumbers.unknown : status.code;
-  return { name: 'Error', code, details: status.message, message: status.message };
+  const text = statusText(status.message);
+  return { name: 'Error', code, details: text, message: text };
 }

@@ -107,6 +107,15 @@ t.test('headers, failures before and after an answer, and too large messages', a
   stream.write(content.WriteContentRequest.create({ ref: 'stop' }));
   t.match(await failureOf(stream), { code: 1, details: 'enough' });
   t.strictSame(answers, ['good l1']);
+  t.match(
+    await failureOf(
+      call({ headers: { ...headers, 'containerd-namespace': 'bad', 'containerd-lease': 'x'.repeat(9000) } }),
+    ),
+    {
+      code: 6,
+      details: / … .* 100 %: already exists$/,
+    },
+  );
   const large = call({ headers });
   large.write(content.WriteContentRequest.create({ data: Buffer.alloc(17 * 1024 * 1024) }));
   t.match(await failureOf(large), { code: 8, details: /larger than max/ });

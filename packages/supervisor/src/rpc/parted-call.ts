@@ -8,6 +8,7 @@ import { cancelled, deadlineExceeded, toStatus } from '@gantry/errors';
 import { callOf } from './call.ts';
 import type { AnyHandler } from './handlers.ts';
 import { partedMessages } from './parted-messages.ts';
+import { statusText } from './status-text.ts';
 import { StreamBytes } from './stream-bytes.ts';
 
 export interface PartedMethod {
@@ -89,7 +90,7 @@ async function send(stream: ServerHttp2Stream, message: Uint8Array): Promise<voi
 
 function finish(stream: ServerHttp2Stream, code: number, message: string): void {
   if (stream.destroyed) return;
-  const trailers = { 'grpc-status': code, 'grpc-message': encodeURI(message) };
+  const trailers = { 'grpc-status': code, 'grpc-message': encodeURI(statusText(message)) };
   if (!stream.headersSent) {
     stream.respond({ ...answerHeaders, ...trailers }, { endStream: true });
     return;
