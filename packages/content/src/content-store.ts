@@ -271,6 +271,11 @@ export class ContentStore {
     await this.#ingests.remove(namespace, ref);
   }
 
+  /** Removes the files of ingests that no record speaks of any more, which an earlier removal failed at. Gives what goes wrong. */
+  async removeDoomedIngests(): Promise<unknown[]> {
+    return this.#ingests.removeDoomed();
+  }
+
   /**
    * Deletes the files of blobs that no namespace has and no ingest expects; gives what was removed. Safe beside commits.
    * A file that cannot be removed is passed to `onError` and left for the next time.

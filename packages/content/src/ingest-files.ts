@@ -10,6 +10,9 @@ import type { IngestRecord } from './records.ts';
 
 export class IngestFiles {
   readonly root: string;
+  /** Names of directories that are to go; what cannot be removed now is tried again. */
+  readonly #doomed = new Set<string>();
+  readonly #removals = new Map<string, Promise<void>>();
 
   /** `root` is the `ingest` directory. */
   constructor(root: string) {
@@ -28,6 +31,9 @@ export class IngestFiles {
   async make(namespace: string, ref: string, record: IngestRecord): Promise<void> {
     const dir = this.directoryOf(namespace, ref);
     try {
+      // An earlier one of this name that is gone but for its files.
+      const name = directoryName(namespace, ref);
+      if (this.#doomed.has(name)) await this.#removeDoomed(name);
       await mkdir(dir, { recursive: true, mode: 0o755 });
       await Promise.all([
         writeFile(path.join(dir, 'ref'), `${namespace}/${ref}`),
@@ -58,9 +64,33 @@ export class IngestFiles {
     }
   }
 
-  /** Removes an ingest's directory; nothing happens when it is not there. */
+  /** Says that an ingest's directory is to go, before anything can come between. */
+  doom(namespace: string, ref: string): void {
+    this.#doomed.add(directoryName(namespace, ref));
+  }
+
+  /** Removes an ingest's directory; nothing happens when it is not there. When that fails it stays doomed. */
   async remove(namespace: string, ref: string): Promise<void> {
-    await rm(this.directoryOf(namespace, ref), { recursive: true, force: true });
+    this.doom(namespace, ref);
+    await this.#removeDoomed(directoryName(namespace, ref));
+  }
+
+  /** Removes what is doomed; gives what went wrong. */
+  async removeDoomed(): Promise<unknown[]> {
+    const errors: unknown[] = [];
+    for (const name of this.#doomed) await this.#removeDoomed(name).catch((err: unknown) => errors.push(err));
+    return errors;
+  }
+
+  /** Once at a time for each: who makes a directory of that name anew waits for its end. */
+  #removeDoomed(name: string): Promise<void> {
+    const running =
+      this.#removals.get(name) ??
+      this.removeByName(name)
+        .then(() => void this.#doomed.delete(name))
+        .finally(() => this.#removals.delete(name));
+    this.#removals.set(name, running);
+    return running;
   }
 
   /** The names of all directories, known or not. */

@@ -183,6 +183,7 @@ export class IngestWriter implements Writer {
       await failpoint('content.commit.after-publish');
       return this.#owner.recordBlob(digest, this.#offset, labels);
     });
+    this.#owner.ingests.doom(this.#namespace, this.ref);
     await failpoint('content.commit.after-record');
     await this.#owner.ingests.remove(this.#namespace, this.ref);
     if (existed) throw alreadyExists(`content ${digest}`, { digest });

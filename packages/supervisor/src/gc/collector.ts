@@ -46,7 +46,7 @@ export interface GcLog {
 
 export interface GarbageCollectorComponents {
   readonly store: Store;
-  readonly content: Pick<ContentStore, 'abort' | 'deleteIn' | 'removeUnreferencedBlobs'>;
+  readonly content: Pick<ContentStore, 'abort' | 'deleteIn' | 'removeDoomedIngests' | 'removeUnreferencedBlobs'>;
   readonly snapshots: Pick<SnapshotStore, 'doom' | 'removeDoomed' | 'removeIn' | 'snapshotters'>;
   readonly events: Publisher;
   readonly log?: GcLog;
@@ -179,7 +179,8 @@ export class GarbageCollector {
       counts.leases += swept.leases.length;
       counts.ingests += await this.#removeFiles(swept, errors);
     }
-    errors.push(...(await this.#components.snapshots.removeDoomed()));
+    const { content, snapshots } = this.#components;
+    errors.push(...(await snapshots.removeDoomed()), ...(await content.removeDoomedIngests()));
     await failpoint('gc.after-trees');
     const blobs = await this.#removeBlobs(errors);
     const durationMs = performance.now() - startedMs;
