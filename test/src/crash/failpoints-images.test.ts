@@ -4,7 +4,7 @@
  */
 import t from 'tap';
 import { messageOf } from '@gantry/errors';
-import { registryBoxMissing } from '../index.ts';
+import { registryBoxMissing, until } from '../index.ts';
 import { ImageWorld } from './image-work.ts';
 import type { Work } from './image-work.ts';
 
@@ -41,8 +41,8 @@ const workerPoints: Readonly<Record<string, readonly string[]>> = {
 
 type Checks = Pick<typeof t, 'same'>;
 
-t.setTimeout(290_000);
-t.test('failpoints of images', { skip: registryBoxMissing, timeout: 280_000 }, async (t) => {
+t.setTimeout(350_000);
+t.test('failpoints of images', { skip: registryBoxMissing, timeout: 340_000 }, async (t) => {
   const world = new ImageWorld({ seed: 1, snapshotter: 'overlayfs' });
   await world.start();
   const whole = async (test: Checks, where: string): Promise<void> => {
@@ -69,7 +69,7 @@ t.test('failpoints of images', { skip: registryBoxMissing, timeout: 280_000 }, a
         // The one that died at the point before is gone already.
         await world.box.restart('kill', { GANTRY_FAILPOINTS: `${name}=kill` });
         await t.rejects(work.run(), `it dies at ${name}`);
-        await world.box.daemon.ended();
+        await until(`gantryd to die at ${name}`, () => world.box.daemon.hasEnded, 60_000);
       }
       await world.box.restart('kill');
       await whole(t, names.join(', '));

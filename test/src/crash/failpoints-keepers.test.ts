@@ -44,7 +44,7 @@ t.test('failpoints of the sandbox controller', { skip, timeout: 120_000 }, async
     await t.test(`kill and error at ${name}`, async (t) => {
       await restart(box, `${name}=kill`);
       await t.rejects(make());
-      await box.daemon.ended();
+      await until('gantryd to die', () => box.daemon.hasEnded, patienceMs);
       t.ok(isThere(), 'something is half-made');
       await restart(box);
       await until('it to go', () => !isThere(), patienceMs);
@@ -62,7 +62,7 @@ t.test('failpoints of the sandbox controller', { skip, timeout: 120_000 }, async
       await make();
       await restart(box, `${name}=kill`);
       await t.rejects(shutdown());
-      await box.daemon.ended();
+      await until('gantryd to die', () => box.daemon.hasEnded, patienceMs);
       await restart(box, `${name}=1*error(the disk is tired)`);
       await t.rejects(shutdown(), { message: /the disk is tired/ });
       await shutdown();
@@ -103,7 +103,7 @@ t.test('failpoints of the restart monitor', { skip, timeout: 120_000 }, async (t
         const before = await until('the task to be known', pid, patienceMs);
         process.kill(before, 'SIGKILL');
         if (action === 'kill') {
-          await box.daemon.ended();
+          await until('gantryd to die', () => box.daemon.hasEnded, patienceMs);
           await restart(box);
         }
         const again = async (): Promise<boolean> => ![undefined, before].includes(await pid());
