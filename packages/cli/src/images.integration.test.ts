@@ -3,7 +3,7 @@ import t from 'tap';
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -63,6 +63,10 @@ t.test('images and what they are made of', { skip, timeout: 170_000 }, async (t)
       t.match(await gantry('load', packed.stdout.subarray(0, 5000)), { code: 125, err: /loading from stdin: / });
       await good(`rmi ${packer}:1`);
     }
+    t.match(await gantry('load -i /nonexistent/x.tar'), {
+      code: 125,
+      err: /^gantry: loading \/nonexistent\/x\.tar: ENOENT.*\n$/,
+    });
     t.match(await gantry(['load', '-i', dir]), { code: 125, err: /is a directory: tar -C / });
     t.match(await gantry(['load'], gzipSync(labelled).subarray(0, 5000)), { code: 125, err: /loading from stdin: / });
   });
@@ -93,6 +97,17 @@ t.test('images and what they are made of', { skip, timeout: 170_000 }, async (t)
     const { bytes } = await gantry('save box:1 old:1');
     t.same(spawnSync('cmp', [file, '-'], { input: bytes }).status, 0);
     t.match(await gantry(['save', '-o', path.join(dir, 'nowhere/x.tar'), 'box:1']), { code: 125, err: /nowhere/ });
+    const device = path.join(dir, 'full');
+    if (spawnSync('mknod', ['-m', '666', device, 'c', '1', '7']).status === 0) {
+      t.match(await gantry(['save', '-o', device, 'box:1']), { code: 125, err: /writing .*full: ENOSPC/ });
+      t.ok(statSync(device).isCharacterDevice(), 'a device is not removed');
+    }
+    t.match(await gantry(['save', '-o', file, 'box:1', 'nothing:9']), { code: 125 });
+    t.same(spawnSync('cmp', [file, '-'], { input: bytes }).status, 0, 'what was there is there');
+    t.same(
+      readdirSync(dir).filter((name) => name.endsWith('.part')),
+      [],
+    );
     await good('rmi old:1');
     t.match(await good(['load', '-i', file]), /Loaded image: old:1\n/);
   });

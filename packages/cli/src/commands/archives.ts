@@ -1,7 +1,7 @@
 /** Verbs between the image store and archives: save, load. */
-import { createReadStream, createWriteStream, statSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
-import type { Writable } from 'node:stream';
+import { randomBytes } from 'node:crypto';
+import { createWriteStream } from 'node:fs';
+import { open, realpath, rename, rm, stat } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { invalidArgument, wrap } from '@gantry/errors';
 import { parsePlatform } from '@gantry/oci';
@@ -59,23 +59,38 @@ async function save(context: Context): Promise<number> {
     if (first.done !== true) yield first.value;
     yield* archive;
   };
-  const out: Writable = toStdout ? process.stdout : createWriteStream(file);
   try {
-    await pipeline(bytes, out, { end: !toStdout });
+    if (toStdout) await pipeline(bytes, process.stdout, { end: false });
+    else await writeWhole(file, bytes);
   } catch (err) {
-    if (!toStdout) await rm(file, { force: true });
     throw wrap(err, toStdout ? 'writing to stdout' : `writing ${file}`);
   }
   return 0;
 }
 
+/** A file has all of it or is what it was before; what is not a file (a pipe, a device) is written to as it is. */
+async function writeWhole(file: string, bytes: () => AsyncGenerator<Uint8Array>): Promise<void> {
+  const there = await stat(file).catch((err: unknown) => {
+    if (err instanceof Error && 'code' in err && err.code === 'ENOENT') return undefined;
+    throw err;
+  });
+  if (there !== undefined && !there.isFile()) return pipeline(bytes, createWriteStream(file));
+  // A link stays one: what it points to is replaced.
+  const place = there === undefined ? file : await realpath(file);
+  const growing = `${place}.${randomBytes(6).toString('hex')}.part`;
+  try {
+    await pipeline(bytes, createWriteStream(growing, { flags: 'wx', ...(there && { mode: there.mode & 0o777 }) }));
+    await rename(growing, place);
+  } catch (err) {
+    await rm(growing, { force: true });
+    throw err;
+  }
+}
+
 async function load(context: Context): Promise<number> {
   const { parsed } = context;
   const file = parsed.strings.get('input');
-  if (file !== undefined && statSync(file, { throwIfNoEntry: false })?.isDirectory() === true) {
-    throw invalidArgument(`${file} is a directory: tar -C ${file} -c . | gantry load`);
-  }
-  const source: AsyncIterable<Uint8Array> = file === undefined || file === '-' ? process.stdin : createReadStream(file);
+  const source = file === undefined || file === '-' ? process.stdin : await archiveFile(file);
   try {
     const images = await context.client().images.import(source, {
       prefix: parsed.strings.get('prefix'),
@@ -92,4 +107,16 @@ async function load(context: Context): Promise<number> {
   } catch (err) {
     throw wrap(err, file === undefined ? 'loading from stdin' : `loading ${file}`);
   }
+}
+
+/** Opened before anything else is done: what is wrong with it is said at once. */
+async function archiveFile(file: string): Promise<AsyncIterable<Uint8Array>> {
+  const handle = await open(file).catch((err: unknown) => {
+    throw wrap(err, `loading ${file}`);
+  });
+  if ((await handle.stat()).isDirectory()) {
+    await handle.close();
+    throw invalidArgument(`${file} is a directory: tar -C ${file} -c . | gantry load`);
+  }
+  return handle.createReadStream();
 }
