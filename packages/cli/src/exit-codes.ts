@@ -4,6 +4,8 @@ import { messageOf } from '@gantry/errors';
 export const gantryFailed = 125;
 export const notExecutable = 126;
 export const commandNotFound = 127;
+/** As a shell shows SIGPIPE. */
+export const closedPipe = 141;
 
 /**
  * The status for a process that could not be started, by what the runtime says about its execve. A missing bind

@@ -3,7 +3,7 @@ import t from 'tap';
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -191,6 +191,21 @@ t.test('images and what they are made of', { skip, timeout: 170_000 }, async (t)
       /^application\/vnd\.oci\.image\.layer\.v1\.tar\+gzip sha256:\S+\n$/,
     );
     t.equal(await good('snapshot rm look done'), 'look\ndone\n');
+  });
+
+  await t.test('what cannot be written is not passed over', async (t) => {
+    const device = path.join(dir, 'full-too');
+    if (spawnSync('mknod', ['-m', '666', device, 'c', '1', '7']).status !== 0) return;
+    const fd = openSync(device, 'w');
+    for (const words of [['images'], ['content', 'ls'], ['history', 'box:1']]) {
+      const env = { ...process.env, GANTRY_ADDRESS: supervisor.address, GANTRY_NAMESPACE: supervisor.namespace };
+      const child = spawn(process.execPath, [bin, ...words], { env, stdio: ['ignore', fd, 'pipe'] });
+      let err = '';
+      child.stderr?.on('data', (chunk) => (err += String(chunk)));
+      await once(child, 'close');
+      t.match([child.exitCode, err], [125, /^gantry: writing to stdout: ENOSPC[^\n]*\n$/], words.join(' '));
+    }
+    closeSync(fd);
   });
 
   await t.test('nouns explain themselves', async (t) => {

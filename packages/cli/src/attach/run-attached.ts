@@ -6,6 +6,7 @@
  */
 import { isCode } from '@gantry/errors';
 import type { TaskProcess } from '@gantry/client';
+import { closedPipe } from '../exit-codes.ts';
 import { forwardSignals } from './signals.ts';
 import { rawTerminal } from './terminal.ts';
 
@@ -21,9 +22,6 @@ export interface AttachResult {
   /** True when the reader of our output went away first; the process may still run. */
   readonly outputClosed: boolean;
 }
-
-/** 128 + SIGPIPE: what a program ends with that writes to nobody. */
-const brokenPipeStatus = 141;
 
 /** Silence after which the output of an ended process is complete although somebody holds the pipe. */
 const drainIdleMs = 300;
@@ -45,7 +43,7 @@ export async function runAttached(
     if (options.terminal) followSize(process_);
     if (options.stdin) joinInput(process_);
     const ended = process_.wait().then(({ exitStatus }) => ({ exitStatus, outputClosed: false }));
-    const gone = closed.then(() => ({ exitStatus: brokenPipeStatus, outputClosed: true }));
+    const gone = closed.then(() => ({ exitStatus: closedPipe, outputClosed: true }));
     const result = await Promise.race([ended, gone]);
     // The rest of the output is for the terminal as the process knew it: it comes before the terminal is put back.
     if (!result.outputClosed) await process_.streams?.drained(drainIdleMs);
