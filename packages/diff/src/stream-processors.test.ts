@@ -6,7 +6,7 @@ import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { Differ } from './differ.ts';
 import type { StreamProcessor } from './differ-types.ts';
-import { Bench, file, layerType, sha256, tarOf } from './testing/layers.ts';
+import { Bench, file, layerType, overlay, sha256, tarOf } from './testing/layers.ts';
 
 const secretType = `${layerType}+secret`;
 const tar = tarOf([file('f', 'content'), file('g', 'x'.repeat(3_000_000))]);
@@ -69,6 +69,18 @@ t.test('processors follow each other, and come before what is known of a type', 
   t.equal(readFileSync(noted, 'utf8'), `${layerType}+gzip y\n`);
   const circle = shell('cat', { returns: secretType });
   await t.rejects(differWith(t, circle).apply(bench.requestFor(tar, secretType)), { code: 'failed precondition' });
+});
+
+const skip = process.getuid?.() === 0 ? false : 'needs root';
+t.test('onto an overlay too, which the worker mounts for itself', { skip }, async (t) => {
+  const bench = new Bench(t);
+  const [upper, work, lower] = [bench.sub('upper'), bench.sub('work'), bench.sub('lower')];
+  writeFileSync(path.join(lower, 'f'), 'below');
+  const request = { ...bench.requestFor(gzipSync(tar), secretType), mounts: [overlay(upper, work, [lower])] };
+  const differ = differWith(t, shell('gzip -dc'));
+  t.same(await differ.apply(request), plain);
+  t.equal(readFileSync(path.join(upper, 'f'), 'utf8'), 'content');
+  t.same(await differ.apply(request), plain, 'by the same worker again');
 });
 
 t.test('what the caller sends for a processor is on its descriptor 3', async (t) => {
