@@ -19,3 +19,4 @@ export * from './harness/namespace-adder.ts';
 export * from './harness/server-import.ts';
 export * from './harness/sandbox-controller.ts';
 export * from './harness/many-platforms.ts';
+export { registryMissing, startRegistry } from '@gantry/images/testing';

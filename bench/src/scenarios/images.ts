@@ -1,23 +1,21 @@
 /**
- * Images: an archive brought in and unpacked by Debian's `ctr`, blobs written and read through the API, a chain of a hundred
- * snapshots; and what the daemon holds of the memory throughout.
+ * Images: an archive brought in and unpacked by Debian's `ctr`, and pulled from a registry; blobs written and read through the
+ * API; a chain of a hundred snapshots; and what the daemon holds of the memory throughout.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { gzipSync } from 'node:zlib';
 import { snapshots } from '@gantry/api';
 import { connect } from '@gantry/client';
-import { ctr, sha256, tar } from '@gantry/test';
-import type { TarEntry } from '@gantry/test';
+import { ctr, registryMissing, sha256, startRegistry } from '@gantry/test';
 import { snapshotter } from '../peers/side.ts';
 import type { Side } from '../peers/side.ts';
+import { archiveName, largeArchive, layerCount } from './large-archive.ts';
 import { freshId, sampled, timed } from './scenario.ts';
 import type { Bench, Scenario } from './scenario.ts';
 
 const mebibyte = 2 ** 20;
-const layerCount = 5;
 const chainLength = 100;
 /** One alone would be the disk's mood of that moment. */
 const preparesOnTop = 20;
@@ -25,55 +23,6 @@ const shortRestMs = 10;
 /** Garbage collection keeps off. */
 const kept = { 'containerd.io/gc.root': 'bench' };
 const timeoutMs = 300_000;
-const archiveName = 'docker.io/library/large:1';
-
-/** Files of 4 KiB to 4 MiB, most of them small, half of their bytes without a pattern; a tenth of the space in each size. */
-function layerFiles(layer: number, mebibytes: number): TarEntry[] {
-  const entries: TarEntry[] = [{ name: `layer${layer}/`, type: 'directory', mode: 0o755 }];
-  const text = Buffer.alloc(4 * mebibyte, 'a line as programs and their data have them, more or less\n');
-  let left = mebibytes * mebibyte;
-  for (let count = 0; left > 0; count += 1) {
-    if (count % 100 === 0) entries.push({ name: `layer${layer}/d${count / 100}/`, type: 'directory', mode: 0o755 });
-    const size = Math.min(left, 4096 * 2 ** ((count * 7) % 11));
-    const half = size >> 1;
-    const body = Buffer.concat([randomBytes(half), text.subarray(0, size - half)]);
-    entries.push({ name: `layer${layer}/d${Math.floor(count / 100)}/f${count}`, body });
-    left -= size;
-  }
-  return entries;
-}
-
-/** An OCI archive of five layers, plain or packed. */
-function largeArchive(mebibytes: number, pack: boolean): Buffer {
-  const blobs: TarEntry[] = [];
-  const add = (bytes: Buffer, mediaType: string): { mediaType: string; digest: string; size: number } => {
-    const digest = sha256(bytes);
-    blobs.push({ name: `blobs/sha256/${digest.slice(7)}`, body: bytes });
-    return { mediaType, digest, size: bytes.length };
-  };
-  const diffIds: string[] = [];
-  const layerType = 'application/vnd.oci.image.layer.v1.tar';
-  const layers = Array.from({ length: layerCount }, (_, index) => {
-    const layer = tar(layerFiles(index, mebibytes / layerCount));
-    diffIds.push(sha256(layer));
-    return pack ? add(gzipSync(layer, { level: 1 }), `${layerType}+gzip`) : add(layer, layerType);
-  });
-  const platform = { os: 'linux', architecture: process.arch === 'arm64' ? 'arm64' : 'amd64' };
-  const config = { ...platform, config: {}, rootfs: { type: 'layers', diff_ids: diffIds } };
-  const manifest = {
-    schemaVersion: 2,
-    mediaType: 'application/vnd.oci.image.manifest.v1+json',
-    config: add(Buffer.from(JSON.stringify(config)), 'application/vnd.oci.image.config.v1+json'),
-    layers,
-  };
-  const descriptor = add(Buffer.from(JSON.stringify(manifest)), manifest.mediaType);
-  const named = { ...descriptor, annotations: { 'io.containerd.image.name': archiveName } };
-  return tar([
-    { name: 'oci-layout', body: '{"imageLayoutVersion":"1.0.0"}' },
-    { name: 'index.json', body: JSON.stringify({ schemaVersion: 2, manifests: [named] }) },
-    ...blobs,
-  ]);
-}
 
 /** Processor time of the daemon and what it started, over `work`; undefined when the host does not count. */
 async function costing(side: Side, work: () => Promise<unknown>): Promise<number | undefined> {
@@ -108,6 +57,42 @@ async function sampleImport(bench: Bench, side: Side, kind: 'plain' | 'gzip', fi
   if (cpuMs !== undefined) bench.results.add(cpu, side.name, cpuMs);
   addPeak(bench, side);
   await mustCtr(side, 'images', 'rm', '--sync', archiveName);
+}
+
+/** What `ctr images pull` and the daemon take for it: fetched from a registry of this machine and unpacked while it comes. */
+async function samplePull(bench: Bench, side: Side, reference: string): Promise<void> {
+  const title = `pull of the same, gzip, from a registry on this machine`;
+  let took = 0;
+  const cpuMs = await costing(side, async () => {
+    took = await timed(async () =>
+      mustCtr(side, 'images', 'pull', '--plain-http', '--snapshotter', snapshotter, reference),
+    );
+  });
+  bench.results.add({ key: 'images/pull', title, unit: 'ms' }, side.name, took);
+  const cpu = { key: 'images/pull-cpu', title: '— processor time of the daemon', unit: 'ms' } as const;
+  if (cpuMs !== undefined) bench.results.add(cpu, side.name, cpuMs);
+  addPeak(bench, side);
+  await mustCtr(side, 'images', 'rm', '--sync', reference);
+}
+
+/** Has `side` put the archive into a registry, from which both then pull. */
+async function samplePulls(bench: Bench, side: Side, file: string): Promise<void> {
+  const { imageRounds } = bench.plan;
+  if (registryMissing !== undefined) {
+    bench.say(`images: no pull: ${registryMissing}`);
+    return;
+  }
+  const registry = await startRegistry(path.join(side.dir, 'registry'));
+  try {
+    const reference = `${registry.host}/large:1`;
+    await mustCtr(side, 'images', 'import', '--no-unpack', file);
+    await mustCtr(side, 'images', 'push', '--plain-http', reference, archiveName);
+    await mustCtr(side, 'images', 'rm', '--sync', archiveName);
+    bench.say(`images: a pull of it from a registry on this machine, ${imageRounds} times each`);
+    await sampled(bench, imageRounds, async (each) => samplePull(bench, each, reference));
+  } finally {
+    await registry.stop();
+  }
 }
 
 function addPeak(bench: Bench, side: Side): void {
@@ -193,6 +178,7 @@ export const imagesScenario: Scenario = {
       const file = path.join(side.dir, `large-${kind}.tar`);
       writeFileSync(file, largeArchive(imageMiB, kind === 'gzip'));
       await sampled(bench, imageRounds, async (each) => sampleImport(bench, each, kind, file));
+      if (kind === 'gzip') await samplePulls(bench, side, file);
       rmSync(file);
     }
     bench.say(`images: blobs of ${blobMiB} MiB and chains of ${chainLength} snapshots`);
