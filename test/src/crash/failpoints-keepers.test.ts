@@ -43,7 +43,7 @@ t.test('failpoints of the sandbox controller', { skip, timeout: 120_000 }, async
   for (const name of ['sandbox.create.after-bundle', 'sandbox.create.after-shim', 'sandbox.create.after-create']) {
     await t.test(`kill and error at ${name}`, async (t) => {
       await restart(box, `${name}=kill`);
-      await t.rejects(make());
+      await t.rejects(make(), { code: 'unavailable' });
       await until('gantryd to die', () => box.daemon.hasEnded, patienceMs);
       t.ok(isThere(), 'something is half-made');
       await restart(box);
@@ -61,7 +61,7 @@ t.test('failpoints of the sandbox controller', { skip, timeout: 120_000 }, async
     await t.test(`kill and error at ${name}`, async (t) => {
       await make();
       await restart(box, `${name}=kill`);
-      await t.rejects(shutdown());
+      await t.rejects(shutdown(), { code: 'unavailable' });
       await until('gantryd to die', () => box.daemon.hasEnded, patienceMs);
       await restart(box, `${name}=1*error(the disk is tired)`);
       await t.rejects(shutdown(), { message: /the disk is tired/ });

@@ -1,7 +1,7 @@
 /** A gantryd of the test's own: its own root, state directory and socket; can be killed and started again. */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { openSync, closeSync, readFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { openSync, closeSync, readFileSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import path from 'node:path';
 import { run, until } from './command.ts';
@@ -32,6 +32,12 @@ function answers(address: string): Promise<boolean> {
   });
 }
 
+/** Which socket is at the path, of those that were bound there one after the other; '' when there is none. */
+function identityOf(address: string): string {
+  const stat = statSync(address, { bigint: true, throwIfNoEntry: false });
+  return stat === undefined ? '' : `${stat.ino} ${stat.ctimeNs}`;
+}
+
 export interface LaunchOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** A terminal's ^C does not reach it. */
@@ -49,6 +55,8 @@ export class DaemonProcess implements Daemon {
   #child: ChildProcess | undefined;
   #exited: Promise<void> = Promise.resolve();
   #hasEnded = false;
+  /** The socket that an earlier process has left. */
+  #before = '';
 
   constructor(name: string, address: string, command: readonly string[], logFile: string) {
     this.name = name;
@@ -65,12 +73,14 @@ export class DaemonProcess implements Daemon {
     this.launch({ env });
     await until(`${this.name} to answer on its socket`, async () => {
       if (this.hasEnded) throw new Error(`${this.name} ended at its start:\n${this.log()}`);
-      return answers(this.address);
+      // A child of one that was killed may hold its socket for a moment, and accept what nobody will answer.
+      return identityOf(this.address) !== this.#before && answers(this.address);
     });
   }
 
   /** Starts the process and does not wait for it. */
   launch(options: LaunchOptions = {}): void {
+    this.#before = identityOf(this.address);
     const [file = '', ...args] = this.#command;
     const log = openSync(this.#logFile, 'a');
     const child = spawn(file, args, {
