@@ -4,8 +4,8 @@ import zlib from 'node:zlib';
 import type { LayerCompression } from '@gantry/oci';
 import { throughStream, throughZstd } from './transform.ts';
 
-/** Size of the pieces that come out. */
-const outputBytes = 256 * 1024;
+/** Size of the pieces that come out: each is a trip to the thread pool and back. */
+const outputBytes = 1024 * 1024;
 
 const zstdUnpacker = zlibStream('createZstdDecompress');
 const zstdPacker = zlibStream('createZstdCompress');

@@ -10,9 +10,8 @@ import type { FileCalls } from '@gantry/libc';
 import { digestAlgorithm, finishDigest, hasherFor } from '@gantry/oci';
 import type { Digest } from '@gantry/oci';
 
-const lentBytes = 1024 * 1024;
-/** Bytes that wait in an unpacker, each piece in a buffer of its own. */
-const keptBytes = 256 * 1024;
+/** A piece of a blob: each is a trip to the thread pool and back. */
+const pieceBytes = 1024 * 1024;
 
 const readAt = promisify((fd: number, buffer: Buffer, at: bigint, done: (err: Error | null, length: number) => void) =>
   read(fd, buffer, 0, buffer.length, at, done),
@@ -46,7 +45,7 @@ export class BlobReader implements AsyncDisposable {
 
   /** From now on a piece is good until the next one is asked for. */
   lend(): void {
-    this.#lent = [Buffer.allocUnsafeSlow(lentBytes), Buffer.allocUnsafeSlow(lentBytes)];
+    this.#lent = [Buffer.allocUnsafeSlow(pieceBytes), Buffer.allocUnsafeSlow(pieceBytes)];
   }
 
   /**
@@ -117,7 +116,7 @@ export class BlobReader implements AsyncDisposable {
   }
 
   async #fill(): Promise<Buffer> {
-    const buffer = this.#lent === undefined ? Buffer.allocUnsafeSlow(keptBytes) : this.#lent[0];
+    const buffer = this.#lent === undefined ? Buffer.allocUnsafeSlow(pieceBytes) : this.#lent[0];
     if (this.#lent !== undefined) this.#lent.reverse();
     try {
       const length = await readAt(this.#fd, buffer, this.#asked);
@@ -131,7 +130,7 @@ export class BlobReader implements AsyncDisposable {
 
   async #hashAll(): Promise<void> {
     const hash = hasherFor(this.#digest);
-    const buffer = Buffer.allocUnsafeSlow(lentBytes);
+    const buffer = Buffer.allocUnsafeSlow(pieceBytes);
     for (let at = 0n; at < this.#read;) {
       const length = await readAt(this.#fd, buffer, at);
       if (length === 0) break;
