@@ -146,3 +146,29 @@ t.test('deadlines and clients that leave end the call, also amid a message', asy
   while (ended.length < 2) await new Promise((resolve) => setTimeout(resolve, 10));
   t.equal(ended.length, 2);
 });
+
+t.test('a handler that fails, or answers, when its caller has left harms nobody', async (t) => {
+  let begun: () => void = () => undefined;
+  const left: string[] = [];
+  const call = await serve(t, async function* (requests, { signal, namespace }) {
+    for await (const request of requests) {
+      begun();
+      await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
+      left.push(request.ref);
+      if (namespace === 'fails') throw alreadyExists('content x');
+      yield {};
+    }
+  });
+  for (const namespace of ['fails', 'answers']) {
+    const leaving = call({ headers: { 'containerd-namespace': namespace } });
+    const failed = failureOf(leaving);
+    const started = new Promise<void>((resolve) => (begun = resolve));
+    // More than is read ahead: the stream stands still when it is reset.
+    leaving.write(content.WriteContentRequest.create({ ref: namespace, data: Buffer.alloc(4_000_000) }));
+    await started;
+    leaving.cancel();
+    t.match(await failed, { code: 1 });
+  }
+  while (left.length < 2) await new Promise((resolve) => setTimeout(resolve, 10));
+  t.strictSame(left, ['fails', 'answers']);
+});

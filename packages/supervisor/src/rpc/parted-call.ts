@@ -63,8 +63,9 @@ export async function servePartedCall(
     observe(performance.now() - started, undefined);
   } catch (err) {
     const status = toStatus(err);
+    const isHeard = !isOver(stream);
     finish(stream, status.code, status.message);
-    observe(performance.now() - started, stream.destroyed ? undefined : err);
+    observe(performance.now() - started, isHeard ? err : undefined);
   } finally {
     clearTimeout(timer);
     bytes.drop();
@@ -88,15 +89,23 @@ async function send(stream: ServerHttp2Stream, message: Uint8Array): Promise<voi
   });
 }
 
+/** Answers with the status, where there is anybody to hear it: what Node does with a stream that was reset is throw. */
 function finish(stream: ServerHttp2Stream, code: number, message: string): void {
-  if (stream.destroyed) return;
+  if (isOver(stream)) return;
   const trailers = { 'grpc-status': code, 'grpc-message': encodeURI(statusText(message)) };
   if (!stream.headersSent) {
     stream.respond({ ...answerHeaders, ...trailers }, { endStream: true });
     return;
   }
-  stream.once('wantTrailers', () => stream.sendTrailers(trailers));
+  stream.once('wantTrailers', () => {
+    if (!isOver(stream)) stream.sendTrailers(trailers);
+  });
   stream.end();
+}
+
+/** A stream that was reset is closed a while before it is destroyed. */
+function isOver(stream: ServerHttp2Stream): boolean {
+  return stream.destroyed || stream.closed;
 }
 
 function headerOf(headers: IncomingHttpHeaders, name: string): string | undefined {
